@@ -1,6 +1,6 @@
 """All settings as one nested dataclass: typed, with its defaults here, read from YAML and from ``key=value``.
 
-`default_config` gives the settings of a model; ``configs/lite.yaml`` and ``configs/paper.yaml`` are the same written out.
+`default_config` gives the settings of a model; ``configs/*.yaml`` are the same written out.
 Modules never see this object: `pipeline` hands each stage the arguments it needs.
 """
 
@@ -187,7 +187,9 @@ def merge(config: Any, changes: Mapping[str, Any], _path: str = "") -> Any:
         current = getattr(config, key)
         if is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise UsageError(f"'{where}' is a group of settings: give one of them, as in {where}.{_first(current)}=…")
+                raise UsageError(
+                    f"'{where}' is a group of settings: give one of them, as in {where}.{_first(current)}=…"
+                )
             new[key] = merge(current, value, f"{where}.")
         else:
             new[key] = _convert(value, hints[key], where)

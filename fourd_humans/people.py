@@ -197,6 +197,7 @@ class TrackedFrame:
     ids: (N,) identity of each person. time_since_seen: (N,) frames since the person was last detected: 0 where seen
     here, above 0 where hidden and predicted ahead, -1 where hidden and filled in from both sides.
     detections, bodies: (N) rows. For hidden people the predicted ones.
+    predicted_pose, predicted_location: (N, 229) and (N, 99), what the track expects one frame ahead, or None.
     detected: how many of the frame's detections the tracker was given.
     error: why the frame could not be used, or None.
     """
@@ -209,6 +210,8 @@ class TrackedFrame:
     time_since_seen: NDArray[np.int64]
     detections: Detections
     bodies: Bodies
+    predicted_pose: Float | None = None
+    predicted_location: Float | None = None
     shot: bool = False
     detected: int = 0
     error: str | None = None
