@@ -87,7 +87,7 @@ class Detections:
     """The people found in one frame.
 
     boxes: (N, 4) xyxy float32. scores: (N,) in 0..1.
-    masks: one per person, or None where the detector makes none.
+    masks: one per person (None for a person without), or None where nobody has one.
     keypoints: (N, 17, 3) in COCO order: x and y in pixels, score in 0..1; or None.
     annotations: one per person, whatever a boxes file said of them (an id, say); or None.
     dropped: what was found but not kept.
@@ -95,7 +95,7 @@ class Detections:
 
     boxes: Float
     scores: Float
-    masks: list[Mask] | None = None
+    masks: list[Mask | None] | None = None
     keypoints: Float | None = None
     annotations: list[Any] | None = None
     dropped: list[Dropped] = field(default_factory=list)
@@ -174,17 +174,24 @@ def select(people: _Rows, index: Index) -> _Rows:
 
 
 def concatenate(people: Sequence[_Rows]) -> _Rows:
-    """Join people of the same frame (the frame's own fields come from the first). A field missing in one is missing."""
+    """Join people of the same frame. The frame's own fields come from the first.
+
+    A field that only some have is filled up for the others: lists with None, arrays with zeros (a score of 0, say).
+    """
     changes: dict[str, Any] = {}
     for f in fields(people[0]):
         values = [getattr(p, f.name) for p in people]
-        if isinstance(values[0], np.ndarray | list):
-            if any(v is None for v in values):
-                changes[f.name] = None
-            elif isinstance(values[0], list):
-                changes[f.name] = [item for value in values for item in value]
-            else:
-                changes[f.name] = np.concatenate(values)
+        present = next((v for v in values if v is not None), None)
+        if f.name == "dropped":
+            changes[f.name] = [item for value in values for item in value]
+        elif isinstance(present, list):
+            changes[f.name] = [i for p, v in zip(people, values, strict=True) for i in (v or [None] * len(p))]
+        elif isinstance(present, np.ndarray):
+            shape, dtype = present.shape[1:], present.dtype
+            filled = [
+                np.zeros((len(p), *shape), dtype) if v is None else v for p, v in zip(people, values, strict=True)
+            ]
+            changes[f.name] = np.concatenate(filled)
     return replace(people[0], **changes)
 
 

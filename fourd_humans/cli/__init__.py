@@ -1,0 +1,75 @@
+"""The command ``4dhumans``: one module per command, imported only when it is called, so that --help is quick."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from fourd_humans import __version__
+from fourd_humans.errors import FourDHumansError, UsageError
+
+COMMANDS = {
+    "track": "Find, recover in 3D and track every person in a video.",
+    "render": "Draw a video from existing results.",
+    "smooth": "Fill in hidden people, and smooth, in existing results.",
+    "evaluate": "Measure results against ground truth.",
+    "train": "Train the networks.",
+    "models": "List, download, check and add model files.",
+    "doctor": "Check this installation and say what to do about what is missing.",
+    "config": "Print the settings of a model, as YAML for --config.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands' names and one-line helps, and imports ``fourd_humans.cli.NAME:NAME`` when one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"fourd_humans.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong becomes one line and an exit code, unless --verbose asks for the traceback.
+
+        2: the request was wrong. 1: it failed. 130: interrupted.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+        except Exception as error:
+            if ctx.meta.get("verbose"):
+                raise
+            if isinstance(error, FourDHumansError):
+                failure = click.ClickException(str(error))
+            elif isinstance(error, OSError):
+                failure = click.ClickException(
+                    f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+                )
+            else:
+                text = " ".join(str(error).split())
+                failure = click.ClickException(f"{type(error).__name__}: {text} (run again with --verbose for details)")
+            failure.exit_code = 2 if isinstance(error, UsageError) else 1
+            raise failure from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="4dhumans")
+def main() -> None:
+    """Find the people in a video, recover each body in 3D, and keep track of who is who.
+
+    Start with:  4dhumans track VIDEO --render
+    """
