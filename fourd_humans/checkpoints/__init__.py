@@ -1,0 +1,1 @@
+"""What can be downloaded, where it lives, how it is checked and loaded."""
