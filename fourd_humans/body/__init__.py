@@ -1,0 +1,1 @@
+"""The body: an SMPL-family model, its joints and files, rotations and cameras."""
