@@ -1,0 +1,198 @@
+"""The chain: video → detection → recovery → appearance → tracking.
+
+This module alone knows the order of things. It reads ahead, forms batches, runs detection and recovery each in a thread
+of its own (their work is in libraries that release Python's lock), tracks in order, and hands every frame on as soon
+as it is settled. Memory is bounded by the batches in flight, whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fourd_humans import stages
+from fourd_humans.config import Config, default_config
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
+from fourd_humans.tracking.timeline import Timeline, empty_frame
+from fourd_humans.tracking.tracker import Tracker
+from fourd_humans.video.source import BadFrame, Source, open_source, read_ahead
+
+log = logging.getLogger(__name__)
+
+# What the frames of one batch may take together, so that 8K video needs no more memory than small video.
+BATCH_BYTES = 64 * 2**20
+# So many frames in a row that the stages fail on are no damage to the video but a fault of ours or of the settings.
+MOST_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A frame on its way: what the stages have found so far, or the error that ended its way."""
+
+    frame: Frame
+    shot: bool = False
+    detections: Detections | None = None
+    bodies: Bodies | None = None
+    error: str | None = None
+    failure: Exception | None = None  # where it was a stage that failed, not the reading
+
+
+class Pipeline:
+    """The stages of a configuration, loaded once; `run` sends one source after another through them.
+
+    >>> pipeline = Pipeline()
+    >>> for frame in pipeline.run("video.mp4"):
+    ...     print(frame.index, frame.ids, frame.bodies.joints_3d.shape)
+
+    seconds: working time of each stage so far. Stages work at the same time: the sum can exceed the time that passed.
+    Raises: FourDHumansError where model files are missing or wrong, saying which and how to get them.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or default_config()
+        device = stages.choose_device(self.config.device)
+        self.body_model = stages.make_body_model(self.config, device)
+        self.detect = stages.make_detector(self.config, device)
+        self.recover = stages.make_recovery(self.config, self.body_model, device)
+        self.appearance = stages.make_appearance(self.body_model)
+        self.complete = stages.make_completion(self.config, self.body_model)
+        self.seconds: Counter[str] = Counter()
+
+    def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
+        """Every frame of the source, in order, each as soon as it is settled (see `tracking.timeline`).
+
+        stop: asked before each frame is read; once it says True, what is under way is finished and the run ends.
+        A frame that cannot be read or processed comes with its `error` and nobody in it. Where the run itself fails,
+        what was done comes first, and then the exception.
+        """
+        source = open_source(source) if isinstance(source, str | Path) else source
+        batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 1)
+        detected = read_ahead(map(self._detect, batches), 1)
+        recovered = read_ahead(map(self._recover, detected), 1)
+        tracker = stages.make_tracker(self.config, self.body_model, source.frame_count)
+        timeline = Timeline(tracker.min_hits, self.complete)
+        try:
+            for item in _without_systematic_failure(item for batch in recovered for item in batch):
+                yield from self._track(item, tracker, timeline)
+        except Exception:
+            yield from timeline.finish()
+            raise
+        finally:
+            for stage in (recovered, detected, batches):  # the last first: each runs inside the thread of the next
+                stage.close()
+        yield from timeline.finish()
+
+    def _batch_size(self, size: tuple[int, int]) -> int:
+        return max(1, min(self.config.detection.batch_size, BATCH_BYTES // max(1, 3 * size[0] * size[1])))
+
+    def _read(self, source: Source, stop: Callable[[], bool]) -> Iterator[_Item]:
+        is_new_shot = stages.make_shot_detector(self.config)
+        frames = iter(source)
+        while not stop():
+            with self._timed("reading"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            if isinstance(frame, BadFrame):
+                log.warning("frame %d cannot be read and is skipped: %s", frame.index, frame.reason)
+                nothing = np.zeros((*source.size, 0), np.uint8)
+                yield _Item(Frame(frame.index, frame.time, frame.name, nothing), error=frame.reason)
+            else:
+                with self._timed("reading"):
+                    shot = is_new_shot(frame.image)
+                yield _Item(frame, shot)
+
+    def _detect(self, items: list[_Item]) -> list[_Item]:
+        def work(items: Sequence[_Item]) -> list[_Item]:
+            found = self.detect([item.frame for item in items])
+            return [replace(item, detections=detections) for item, detections in zip(items, found, strict=True)]
+
+        with self._timed("detection"):
+            return _work_on_good(work, items)
+
+    def _recover(self, items: list[_Item]) -> list[_Item]:
+        def work(items: Sequence[_Item]) -> list[_Item]:
+            frames = [item.frame for item in items]
+            with self._timed("recovery"):
+                recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
+            detections = [kept for kept, _ in recovered]
+            with self._timed("appearance"):
+                bodies = self.appearance(frames, detections, [body for _, body in recovered])
+            rows = zip(items, detections, bodies, strict=True)
+            return [replace(item, detections=kept, bodies=body) for item, kept, body in rows]
+
+        return _work_on_good(work, items)
+
+    def _track(self, item: _Item, tracker: Tracker, timeline: Timeline) -> list[TrackedFrame]:
+        frame = empty_frame(item.frame, self.body_model.shape_space, shot=item.shot, error=item.error)
+        with self._timed("tracking"):
+            if item.detections is None or item.bodies is None:
+                return timeline.add(frame, [])
+            frame = replace(
+                frame,
+                detected=len(item.detections),
+                detections=replace(frame.detections, dropped=item.detections.dropped),
+            )
+            records = tracker.update(frame.index, frame.size, item.detections, item.bodies, item.shot)
+            if not self.config.results.textures:  # a megabyte each, which nothing later needs
+                records = [replace(record, body=replace(record.body, texture=None)) for record in records]
+        with self._timed("completion"):
+            return timeline.add(frame, records)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _work_on_good(work: Callable[[Sequence[_Item]], list[_Item]], items: list[_Item]) -> list[_Item]:
+    """`work` on the items without an error, the others passed on; where it fails, frame by frame, so that one bad frame
+    costs only itself. The error stays on record in the frame. Errors that concern the whole run are raised.
+    """
+    good = [item for item in items if item.error is None]
+    try:
+        done = iter(work(good) if good else [])
+        return [next(done) if item.error is None else item for item in items]
+    except (FourDHumansError, MemoryError):
+        raise
+    except Exception as failure:
+        if len(good) > 1:
+            return [result for item in items for result in _work_on_good(work, [item])]
+        log.warning("frame %d is skipped: %s: %s", good[0].frame.index, type(failure).__name__, failure)
+        error = f"{type(failure).__name__}: {failure}"
+        return [replace(i, detections=None, error=error, failure=failure) if i is good[0] else i for i in items]
+
+
+def _without_systematic_failure(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items as they come. Raises the stages' own exception once it is clear that it is not the frames' fault."""
+    in_a_row, any_good, item = 0, False, None
+    for item in items:
+        in_a_row = in_a_row + 1 if item.failure else 0
+        any_good = any_good or item.error is None
+        if item.failure and in_a_row >= MOST_FAILURES:
+            raise item.failure
+        yield item
+    if item is not None and item.failure and not any_good:
+        raise item.failure

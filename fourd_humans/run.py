@@ -1,0 +1,171 @@
+"""`track`: one source through the pipeline, into files. What the command ``4dhumans track`` does, for Python."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+
+from fourd_humans import stages
+from fourd_humans.config import Config
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.people import TrackedFrame
+from fourd_humans.pipeline import Pipeline
+from fourd_humans.rendering.renderer import Renderer
+from fourd_humans.rendering.video import render_video
+from fourd_humans.results.store import ResultWriter
+from fourd_humans.video.source import Source, open_source
+from fourd_humans.video.writer import VideoWriter
+
+log = logging.getLogger(__name__)
+
+# Settled frames that may wait for the renderer before tracking waits for it, too. They hold no pictures.
+FRAMES_WAITING = 256
+
+
+@dataclass
+class TrackResult:
+    """What a run made.
+
+    results: the pickle. video: the rendered video, or None.
+    frames: how many were written; skipped: how many of them could not be used.
+    people: for each identity, in how many frames the person was seen. dropped: why detections were not used, counted.
+    seconds: working time of each stage. complete: False where the run was stopped early.
+    """
+
+    results: Path
+    video: Path | None
+    frames: int = 0
+    skipped: int = 0
+    people: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    complete: bool = True
+
+
+def track(
+    source: Path | str | Source,
+    output: Path | str = "outputs",
+    *,
+    config: Config | None = None,
+    pipeline: Pipeline | None = None,
+    render: bool = False,
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+) -> TrackResult:
+    """Track everybody in a video, a folder of images or one image; write ``NAME.pkl`` and, with `render`, ``NAME.mp4``.
+
+    pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
+    stop: asked for every frame; saying True ends the run early with what was done so far.
+    on_frame: called with every settled frame, for progress.
+    The pickle is complete up to the last good frame however the run ends; an error is raised only after it is written.
+    Raises: UsageError for a source or output that cannot be used, before any work; FourDHumansError where a run fails.
+
+    >>> result = track("demo_videos/walk.mp4", "outputs", render=True)
+    >>> print(result.results, dict(result.people))
+    """
+    source = open_source(source) if isinstance(source, str | Path) else source
+    results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite)
+    pipeline = pipeline or Pipeline(config)
+    config = pipeline.config
+    summary = TrackResult(results_path, video_path, seconds=pipeline.seconds)
+
+    with ExitStack() as sinks:
+        results = sinks.enter_context(
+            ResultWriter(
+                results_path,
+                overwrite=overwrite,
+                textures=config.results.textures,
+                appearance=config.results.appearance,
+            )
+        )
+        drawing = None
+        if video_path is not None:
+            renderer = stages.make_renderer(config, pipeline.body_model)
+            drawing = sinks.enter_context(
+                _Drawing(source, video_path, renderer, config.render.quality, summary.seconds)
+            )
+        for frame in pipeline.run(source, stop):
+            results.write(frame)
+            if drawing is not None:
+                drawing.put(frame)
+            summary.frames += 1
+            summary.skipped += frame.error is not None
+            summary.people.update(frame.ids[frame.seen].tolist())
+            summary.dropped.update(dropped.reason for dropped in frame.detections.dropped)
+            on_frame(frame)
+    summary.complete = not stop()
+    return summary
+
+
+def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool) -> tuple[Path, Path | None]:
+    """Where the results and the rendered video go, after checking that they can.
+
+    Raises: UsageError if the folder cannot be made or written, if a file exists and may not be overwritten, or if a
+    file would overwrite the source.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder with --output") from error
+    results, video = folder / f"{source.name}.pkl", folder / f"{source.name}.mp4" if render else None
+    for path in filter(None, (results, video)):
+        if path.exists() and path.resolve() == Path(source.path).resolve():
+            raise UsageError(f"{path} is the source itself; choose another folder with --output")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
+    return results, video
+
+
+class _Drawing:
+    """The rendered video, drawn in a thread beside the tracking.
+
+    The thread decodes the source a second time, a little behind the tracking: frames can settle seconds after they
+    were read, and keeping their pictures until then would need memory for all of them.
+    """
+
+    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int, seconds: Counter[str]) -> None:
+        self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
+        self._error: Exception | None = None
+        self._arguments = (source, path, renderer, quality, seconds)
+        self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
+
+    def __enter__(self) -> _Drawing:
+        self._thread.start()
+        return self
+
+    def put(self, frame: TrackedFrame) -> None:
+        self._queue.put(frame)
+
+    def __exit__(self, *exception: object) -> None:
+        """Draw what is waiting and close the file. Raises what went wrong in the thread."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise FourDHumansError(f"the video could not be rendered: {self._error}") from self._error
+
+    def _run(self) -> None:
+        frames = iter(self._queue.get, None)
+        source, path, renderer, quality, seconds = self._arguments
+        try:
+            height, width = renderer.output_size(source.size)
+            audio = None if source.is_image else source.path
+            with VideoWriter(path, source.frame_rate, (height, width), audio_from=audio, quality=quality) as writer:
+                start = time.thread_time()
+                render_video(source, frames, writer, renderer)
+                seconds["rendering"] += time.thread_time() - start
+        except Exception as error:
+            log.warning("rendering has stopped, tracking goes on: %s", error)
+            self._error = error
+            for _ in frames:  # keep the queue moving
+                pass
