@@ -1,0 +1,86 @@
+"""What a source of frames is, and the points in time that a user may name in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fourd_humans.errors import UsageError
+from fourd_humans.people import Frame
+
+Position = int | float
+"""A place in a source: an int counts frames, a float seconds, both from the source's first frame."""
+
+
+@dataclass(frozen=True)
+class BadFrame:
+    """A frame that is there but cannot be used.
+
+    index, time, name: as in `Frame`. reason: why, for the user.
+    """
+
+    index: int
+    time: float
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream of frames; every iteration reads it anew from `start`.
+
+    path: where it lies. name: what to call its results, without a suffix.
+    size: (height, width) of the first readable frame, upright. Frames of other sizes may follow.
+    frame_rate: frames per second; the average where it varies.
+    frame_count: how many frames an iteration will give, as far as the file says (an estimate), or None.
+    has_audio: whether there is sound to copy. is_image: whether it is one single image.
+    read: starts an iteration.
+    """
+
+    path: Path
+    name: str
+    size: tuple[int, int]
+    frame_rate: float
+    frame_count: int | None
+    has_audio: bool
+    is_image: bool
+    read: Callable[[], Iterator[Frame | BadFrame]]
+
+    def __iter__(self) -> Iterator[Frame | BadFrame]:
+        return self.read()
+
+
+def parse_position(text: str) -> Position:
+    """What a user writes for a place in a video: ``120`` is a frame; ``3.5s``, ``0:03.5`` and ``1:02:03`` are times.
+
+    Returns: an int of frames or a float of seconds.
+    Raises: UsageError for anything else.
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if re.fullmatch(r"\d+(\.\d*)?s|\.\d+s", text):
+        return float(text[:-1])
+    if match := re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)", text):
+        hours, minutes, seconds = match.groups()
+        return int(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
+    raise UsageError(f"'{text}' is no place in a video: give a frame number (120) or a time (3.5s, 0:03.5)")
+
+
+def check_range(start: Position | None, end: Position | None) -> None:
+    """Raises: UsageError for a negative start, or an end that is not after the start."""
+    for option, position in (("start", start), ("end", end)):
+        if position is not None and position < 0:
+            raise UsageError(f"the {option} must not be negative, but is {position}")
+    same_unit = start is None or isinstance(start, int) == isinstance(end, int)
+    if end is not None and same_unit and end <= (start or 0):
+        raise UsageError(f"the end ({end}) must come after the start ({start or 0})")
+
+
+def is_past(end: Position | None, index: int, time: float) -> bool:
+    """Whether the frame `index` at `time` seconds no longer belongs to what ends (exclusively) at `end`."""
+    if end is None:
+        return False
+    return index >= end if isinstance(end, int) else time >= end

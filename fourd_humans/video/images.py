@@ -1,0 +1,97 @@
+"""Folders of images, and single images, as a source of frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.people import Frame
+from fourd_humans.video.frames import BadFrame, Position, Source, is_past
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FOLDER_FRAME_RATE = 30.0
+"""Frames per second of a folder of images, which says nothing about time."""
+
+
+def open_images(path: Path, start: Position | None = None, end: Position | None = None) -> Source:
+    """The images of a folder in natural order of their names (2 before 10), or the one image `path`.
+
+    Images of different sizes keep their own size. What cannot be read comes as a `BadFrame`.
+
+    Raises: UsageError where there is no image or no image in the part asked for; FourDHumansError where none can be
+    read.
+    """
+    is_image = not path.is_dir()
+    paths = [path] if is_image else _images_in(path)
+    frames = [(index, index / FOLDER_FRAME_RATE, image) for index, image in enumerate(paths)]
+    if start is not None:
+        begins_after = len(frames) if isinstance(start, int) else frames[-1][1] + 1 / FOLDER_FRAME_RATE
+        if start >= begins_after:
+            raise UsageError(f"{path} has only {len(frames)} images, so it cannot start at {start}")
+        frames = [frame for frame in frames if is_past(start, frame[0], frame[1])]
+    frames = [frame for frame in frames if not is_past(end, frame[0], frame[1])]
+    if not frames:
+        raise UsageError(f"no image of {path} lies between {start or 0} and {end}")
+
+    def read() -> Iterator[Frame | BadFrame]:
+        for index, time, image in frames:
+            try:
+                yield Frame(index, time, image.name, read_image(image))
+            except FourDHumansError as error:
+                yield BadFrame(index, time, image.name, str(error))
+
+    first = next((frame for frame in read() if isinstance(frame, Frame)), None)
+    if first is None:
+        reason = next(frame.reason for frame in read() if isinstance(frame, BadFrame))
+        raise FourDHumansError(reason if is_image else f"none of the {len(frames)} images can be read: {reason}")
+    return Source(
+        path=path,
+        name=path.stem if is_image else path.resolve().name,
+        size=first.size,
+        frame_rate=FOLDER_FRAME_RATE,
+        frame_count=len(frames),
+        has_audio=False,
+        is_image=is_image,
+        read=read,
+    )
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """One image as (H, W, 3) RGB uint8, turned upright as its EXIF orientation says; alpha is dropped.
+
+    Raises: FourDHumansError naming the file where it cannot be read, also when only its end is missing.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # one channel of 16 bits, which Pillow would clip instead of scaling
+                grey = np.clip(np.asarray(image), 0, 65535) >> 8
+                image = Image.fromarray(grey.astype(np.uint8))
+            return np.array(image.convert("RGB"))
+    except Image.UnidentifiedImageError as error:
+        raise FourDHumansError(f"{path} is no image that can be read") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise FourDHumansError(f"cannot read the image {path}: {reason}") from error
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    except OSError as error:
+        raise FourDHumansError(f"cannot read the folder {folder}: {error.strerror}") from error
+    if not found:
+        raise UsageError(f"there are no images in the folder {folder}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    """Sorts runs of digits by their value; the name itself decides between 1 and 01."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], path.name
