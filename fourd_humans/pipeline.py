@@ -23,7 +23,7 @@ from fourd_humans.errors import FourDHumansError
 from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
 from fourd_humans.tracking.timeline import Timeline, empty_frame
 from fourd_humans.tracking.tracker import Tracker
-from fourd_humans.video.source import BadFrame, Source, open_source, read_ahead
+from fourd_humans.video import BadFrame, Source, open_source, read_ahead
 
 log = logging.getLogger(__name__)
 
