@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -22,7 +22,7 @@ class _End:
     error: BaseException | None = None
 
 
-def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def read_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The same items in the same order, at most `depth` of them made before they are asked for.
 
     The thread starts with the first item asked for. It ends, and `items` is closed if it is a generator, when this
@@ -37,6 +37,8 @@ def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
                 ready.put(_Item(item))
                 if stopped.is_set():
                     break
+            if isinstance(items, Generator):
+                items.close()
             ready.put(_End())
         except BaseException as error:  # whatever it is, it belongs to whoever asked for the items
             ready.put(_End(error))
