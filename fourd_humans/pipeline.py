@@ -52,17 +52,25 @@ class Pipeline:
     >>> for frame in pipeline.run("video.mp4"):
     ...     print(frame.index, frame.ids, frame.bodies.joints_3d.shape)
 
+    detector, recovery, appearance: stages of your own, instead of those that the configuration asks for.
     seconds: working time of each stage so far. Stages work at the same time: the sum can exceed the time that passed.
     Raises: FourDHumansError where model files are missing or wrong, saying which and how to get them.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        detector: stages.Detector | None = None,
+        recovery: stages.Recovery | None = None,
+        appearance: stages.Appearance | None = None,
+    ) -> None:
         self.config = config or default_config()
         device = stages.choose_device(self.config.device)
         self.body_model = stages.make_body_model(self.config, device)
-        self.detect = stages.make_detector(self.config, device)
-        self.recover = stages.make_recovery(self.config, self.body_model, device)
-        self.appearance = stages.make_appearance(self.body_model)
+        self.detect = detector or stages.make_detector(self.config, device)
+        self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
+        self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
         self.complete = stages.make_completion(self.config, self.body_model)
         self.seconds: Counter[str] = Counter()
 
