@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fourd_humans.body.unpickling import read_pickle
 from fourd_humans.errors import FourDHumansError
 
 SHOWN = 3  # differences named in an error
@@ -61,16 +62,6 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (OrderedDict, "lightning.fabric.utilities.data.AttributeDict"),
 ]  # fmt: skip
 
-# Everything a pickle of arrays may call. All of it is built in and cannot be changed by the pickle.
-_ARRAY_GLOBALS: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): np.float32().__reduce__()[0] for core in ("core", "_core")},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): bytes,  # how bytes are written for Python 2: (text, "latin1")
-}
-
 
 def load_state_dict(path: Path | str) -> dict[str, Tensor]:
     """The named tensors in a checkpoint, on the CPU, memory-mapped where the format allows.
@@ -87,9 +78,9 @@ def load_state_dict(path: Path | str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         as_arrays = path.suffix == ".pkl" and not zipfile.is_zipfile(path)
-        loaded = _load_arrays(path) if as_arrays else _load_torch(path)
+        loaded = read_pickle(path) if as_arrays else _load_torch(path)
     except pickle.UnpicklingError as error:
-        unknown = getattr(error, "unknown", None) or _unsupported_global(str(error))
+        unknown = _unsupported_global(str(error))
         if unknown:
             raise FourDHumansError(
                 f"{path} refused: it asks for '{unknown}', which has no place in a file of weights; nothing was run"
@@ -142,23 +133,6 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], path: Path
 def _load_torch(path: Path) -> Any:
     with torch.serialization.safe_globals(_STAND_INS):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays, numbers, text and containers of them; refuses everything else before it is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ARRAY_GLOBALS[module, name]
-        except KeyError:
-            error = pickle.UnpicklingError(f"refused {module}.{name}")
-            error.unknown = f"{module}.{name}"  # type: ignore[attr-defined]
-            raise error from None
-
-
-def _load_arrays(path: Path) -> Any:
-    with path.open("rb") as file:
-        return _ArrayUnpickler(file, encoding="latin1").load()
 
 
 def _unsupported_global(message: str) -> str | None:

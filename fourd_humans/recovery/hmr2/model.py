@@ -1,0 +1,94 @@
+"""HMR 2.0: from a person crop to a posed body and the camera that sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fourd_humans.body.model import BodyModel
+from fourd_humans.body.rotations import rotation_6d_to_matrix
+from fourd_humans.checkpoints.loading import load_strictly
+from fourd_humans.checkpoints.mapped import load_mapped
+from fourd_humans.recovery.hmr2.decoder import SMPLDecoder
+from fourd_humans.recovery.hmr2.vit import ViT
+
+# Sizes other than the released ones, to be given to HMR2: what the paper's supplement (section A) says.
+SUPPLEMENT: Mapping[str, Any] = {"encoder_depth": 50, "decoder_dim": 2048}
+
+# What a released checkpoint holds beside the network: the discriminator it was trained against and the body's buffers.
+BESIDE = ("discriminator.", "smpl.", "initialized")
+
+
+@dataclass(frozen=True)
+class HMR2Output:
+    """The bodies in N crops.
+
+    global_orient: (N, 1, 3, 3), body_pose: (N, 23, 3, 3): SMPL's joint rotations. betas: (N, 10).
+    camera_crop: (N, 3) weak perspective (s, tx, ty) in the crop.
+    vertices: (N, 6890, 3), joints: (N, 45, 3), metres, in the body's own position; where a body model was given.
+    """
+
+    global_orient: Tensor
+    body_pose: Tensor
+    betas: Tensor
+    camera_crop: Tensor
+    vertices: Tensor | None = None
+    joints: Tensor | None = None
+
+
+class HMR2(nn.Module):
+    """The network of the paper, section 3: a ViT-H encoder and a transformer decoder with one query token.
+
+    The defaults are the released weights' sizes; parameters are named as in the released checkpoint.
+
+    >>> model = HMR2.from_checkpoint("epoch=35-step=1000000.ckpt")
+    >>> result = model(crops, BodyModel.open_body())
+    >>> result.body_pose, result.joints
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_dim: int = 1280,
+        encoder_depth: int = 32,
+        encoder_heads: int = 16,
+        decoder_dim: int = 1024,
+        decoder_depth: int = 6,
+        decoder_heads: int = 8,
+        decoder_dim_head: int = 64,
+        decoder_mlp_dim: int = 1024,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = ViT(dim=encoder_dim, depth=encoder_depth, num_heads=encoder_heads)
+        self.smpl_head = SMPLDecoder(
+            encoder_dim, decoder_dim, decoder_depth, decoder_heads, decoder_dim_head, decoder_mlp_dim, dropout
+        )
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str, **sizes: Any) -> HMR2:
+        """The network with a checkpoint's weights (see `checkpoints.loading`), on the CPU, in evaluation mode.
+
+        sizes: arguments of the constructor, where they are not the released ones, as in ``**SUPPLEMENT``.
+        Raises: FourDHumansError naming the file, if it cannot be read or holds other entries than this network.
+        """
+        with torch.device("meta"):
+            model = cls(**sizes)
+        weights = {name: value for name, value in load_mapped(path).items() if not name.startswith(BESIDE)}
+        load_strictly(model, weights, path)
+        return model.eval()
+
+    def forward(self, images: Tensor, body_model: BodyModel | None = None) -> HMR2Output:
+        """images: (N, 3, 256, 256) RGB crops, ImageNet-normalised (see `crops`); the middle 192 columns are used."""
+        pose, betas, camera_crop = self.smpl_head(self.backbone(images[..., 32:-32]))
+        rotations = rotation_6d_to_matrix(pose.unflatten(1, (-1, 6)))
+        global_orient, body_pose = rotations[:, :1], rotations[:, 1:]
+        if body_model is None:
+            return HMR2Output(global_orient, body_pose, betas, camera_crop)
+        body = body_model(global_orient, body_pose, betas)
+        return HMR2Output(global_orient, body_pose, betas, camera_crop, body.vertices, body.joints)

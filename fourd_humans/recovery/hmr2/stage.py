@@ -1,0 +1,183 @@
+"""HMR 2.0 as a stage of the chain: people of several frames in, their bodies out, in batches that fill the device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourd_humans import checkpoints
+from fourd_humans.body.camera import Intrinsics, full_image_camera, project
+from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.errors import UsageError
+from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame
+from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people, crop_squares
+from fourd_humans.recovery.hmr2.model import HMR2
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16", "float16"]
+BYTES_PER_CROP = 32 * 2**20  # activations of ViT-H and the posed body, with room to spare
+MOST_ON_GPU = 64  # beyond this a larger batch is not faster
+MOST_ON_CPU = 8
+
+
+class HMR2Recovery:
+    """Recovers the body of every detected person with `model`, on `device`.
+
+    The network's betas are SMPL's. For another `body_model` they mean nothing: it gets its mean shape.
+    intrinsics: the camera of frames of a given (height, width).
+    batch_size: people at once; None chooses by the memory that is free. Where memory runs out it is halved.
+    precision: of the network; rotations, bodies and cameras are always float32. float16 is for GPUs.
+    antialias: blur before shrinking (see `crop_people`). compile: let torch.compile make the network faster, slowly.
+    """
+
+    def __init__(
+        self,
+        model: HMR2,
+        body_model: BodyModel,
+        device: torch.device | str,
+        intrinsics: Callable[[tuple[int, int]], Intrinsics],
+        *,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        antialias: bool = False,
+        compile: bool = False,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model: nn.Module = model.to(self.device).eval()
+        if compile:
+            self.model = torch.compile(self.model)  # type: ignore[assignment]
+        self.body_model = body_model.to(self.device)
+        self.intrinsics = intrinsics
+        self.batch_size = batch_size
+        self.dtype: torch.dtype = getattr(torch, precision)
+        self.antialias = antialias
+        self.knows_shape = body_model.shape_space == SMPL
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: Path | str | None,
+        body_model: BodyModel,
+        device: torch.device | str,
+        intrinsics: Callable[[tuple[int, int]], Intrinsics],
+        **options: Any,
+    ) -> HMR2Recovery:
+        """The stage with a checkpoint's weights; None takes the installed HMR 2.0b, or else 2.0a.
+
+        Raises: UsageError if none is installed; FourDHumansError if the file is not a HMR 2.0 checkpoint.
+        """
+        path = path or checkpoints.find("hmr2b") or checkpoints.find("hmr2a")
+        if path is None:
+            raise UsageError(
+                "the weights of HMR 2.0 are not installed: '4dhumans models download hmr2b' fetches them, "
+                "'--set recovery.checkpoint=FILE' uses your own"
+            )
+        return cls(HMR2.from_checkpoint(path), body_model, device, intrinsics, **options)
+
+    def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
+        """The detections that could be used and their bodies, frame by frame; the others are in `dropped`, with why."""
+        usable = [_usable(found, frame.size) for frame, found in zip(frames, detections, strict=True)]
+        squares = [crop_squares(found.boxes) for found in usable]
+        crops = [
+            crop_people(frame.image, center, side, self.device, self.antialias)
+            for frame, (center, side) in zip(frames, squares, strict=True)
+            if len(side)
+        ]
+        rows = self._recover(torch.cat(crops)) if crops else None
+        results = []
+        start = 0
+        for frame, found, (center, side) in zip(frames, usable, squares, strict=True):
+            camera = self.intrinsics(frame.size)
+            if rows is None or not len(found):
+                empty = Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
+                results.append((found, empty))
+                continue
+            own = {name: values[start : start + len(found)] for name, values in rows.items()}
+            start += len(found)
+            results.append(_without_failures(found, self._bodies(own, center, side, camera)))
+        return results
+
+    def _bodies(self, rows: dict[str, Float], center: Float, side: Float, intrinsics: Intrinsics) -> Bodies:
+        camera = full_image_camera(rows["camera_crop"], center, side, intrinsics)
+        return Bodies(
+            **rows,
+            crop_center=center,
+            crop_size=side,
+            camera=camera,
+            joints_2d=project(rows["joints_3d"], camera, intrinsics),
+            focal_length=intrinsics.focal_length,
+            principal_point=intrinsics.principal_point,
+            shape_space=self.body_model.shape_space,
+        )
+
+    def _recover(self, crops: Tensor) -> dict[str, Float]:
+        """The network's answer and the posed joints for (N, 3, 256, 256) crops, as fields of `Bodies`."""
+        if self.batch_size is None:
+            self.batch_size = fitting_batch_size(self.device)
+        parts: list[dict[str, Float]] = []
+        start = 0
+        while start < len(crops):
+            try:
+                parts.append(self._recover_batch(crops[start : start + self.batch_size]))
+                start += self.batch_size
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                log.warning("the device's memory is full: going on with %d people at once", self.batch_size)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @torch.inference_mode()
+    def _recover_batch(self, crops: Tensor) -> dict[str, Float]:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            found = self.model(crops)
+        betas = found.betas if self.knows_shape else torch.zeros_like(found.betas)
+        rows = {
+            "global_orient": found.global_orient,
+            "body_pose": found.body_pose,
+            "betas": betas,
+            "camera_crop": found.camera_crop,
+            "joints_3d": self.body_model.joints(found.global_orient, found.body_pose, betas),
+        }
+        return {name: values.cpu().numpy() for name, values in rows.items()}
+
+
+def fitting_batch_size(device: torch.device) -> int:
+    """How many people at once fill the device and fit into half of its free memory."""
+    if device.type != "cuda":
+        return MOST_ON_CPU
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_ON_GPU, free // 2 // BYTES_PER_CROP))
+
+
+def _usable(detections: Detections, size: tuple[int, int]) -> Detections:
+    return _keep(detections, check_boxes(detections.boxes, size))
+
+
+def _without_failures(detections: Detections, bodies: Bodies) -> tuple[Detections, Bodies]:
+    """Drop people for whom the network's numbers are not finite or put them behind the camera."""
+    numbers = np.concatenate([bodies.camera, bodies.joints_3d.reshape(len(bodies), -1)], axis=1)
+    finite = np.isfinite(numbers).all(1)
+    reasons = [None if good else "the network found no body" for good in finite & (bodies.camera[:, 2] > 0)]
+    return _keep(detections, reasons), bodies[[i for i, reason in enumerate(reasons) if reason is None]]
+
+
+def _keep(detections: Detections, reasons: Sequence[str | None]) -> Detections:
+    """The detections without a reason against them; the others among the dropped."""
+    if not any(reasons):
+        return detections
+    dropped = [
+        Dropped(tuple(map(float, detections.boxes[i])), float(detections.scores[i]), reason)  # type: ignore[arg-type]
+        for i, reason in enumerate(reasons)
+        if reason is not None
+    ]
+    kept = detections[[i for i, reason in enumerate(reasons) if reason is None]]
+    return replace(kept, dropped=[*kept.dropped, *dropped])
