@@ -1,0 +1,1 @@
+"""Every metric of the paper, and the datasets they are measured on."""

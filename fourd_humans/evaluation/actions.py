@@ -1,0 +1,175 @@
+"""Action detection: the frame mAP at IoU 0.5 of the AVA benchmark.
+
+Gu et al., "AVA: A Video Dataset of Spatio-temporally Localized Atomic Visual Actions", CVPR 2018, section 5, in the
+numbers of its official evaluation: within a frame, a class's boxes in the order of their scores each go to the ground
+truth they overlap most, and only the first there is right; the average precision is the area under the precision made
+monotone.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.errors import FourDHumansError
+
+FrameKey = tuple[str, str]  # video and timestamp
+MOST_PER_FRAME = 50  # labelled boxes of a frame that the official evaluation looks at, the best first
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """box: (x1, y1, x2, y2) as fractions of the frame. action: number of the class. score: 1 in ground truth."""
+
+    box: tuple[float, float, float, float]
+    action: int
+    score: float
+
+
+BoxesByFrame = Mapping[FrameKey, list[LabelledBox]]
+
+
+@dataclass(frozen=True)
+class ActionScores:
+    """average_precision: by class, for those that occur in the ground truth. missing: classes that never occur.
+
+    mean: over the classes that occur. groups: the same over each group's.
+    unannotated: how many frames with detections have no ground truth; the benchmark does not count them.
+    """
+
+    average_precision: dict[int, float]
+    missing: list[int]
+    mean: float
+    groups: dict[str, float]
+    unannotated: int
+
+
+def evaluate_actions(
+    truth: BoxesByFrame,
+    detections: BoxesByFrame,
+    classes: Collection[int],
+    groups: Mapping[str, Collection[int]] | None = None,
+    iou: float = 0.5,
+) -> ActionScores:
+    """Average precision of every class, and its mean over all and over groups of them.
+
+    A frame counts if it has ground truth of any class: the others were not annotated.
+    """
+    annotated = {key: boxes for key, boxes in detections.items() if key in truth}
+    unannotated, detections = len(detections) - len(annotated), annotated
+    scores = {c: average_precision(_of_class(truth, c), _of_class(detections, c), iou) for c in sorted(classes)}
+    found = {c: score for c, score in scores.items() if np.isfinite(score)}
+
+    def mean(chosen: Iterable[int]) -> float:
+        values = [found[c] for c in chosen if c in found]
+        return float(np.mean(values)) if values else float("nan")
+
+    by_group = {name: mean(members) for name, members in (groups or {}).items()}
+    return ActionScores(found, [c for c in scores if c not in found], mean(found), by_group, unannotated)
+
+
+def average_precision(truth: BoxesByFrame, detections: BoxesByFrame, iou: float = 0.5) -> float:
+    """Average precision of the boxes of one class over all frames; NaN if there is no ground truth."""
+    positives = sum(len(boxes) for boxes in truth.values())
+    if not positives:
+        return float("nan")
+    correct: list[bool] = []
+    scores: list[float] = []
+    for key, boxes in detections.items():
+        ranked = sorted(boxes, key=lambda box: -box.score)
+        correct += _right(ranked, truth.get(key, []), iou)
+        scores += [box.score for box in ranked]
+    hits = np.asarray(correct, float)[np.argsort(-np.asarray(scores), kind="stable")]
+    true_positives = np.cumsum(hits)
+    precision = true_positives / np.arange(1, len(hits) + 1)
+    monotone = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((np.diff(true_positives / positives, prepend=0.0) * monotone).sum())
+
+
+def _right(ranked: list[LabelledBox], truth: list[LabelledBox], iou: float) -> list[bool]:
+    """Which of the boxes, best first, are the first on a ground truth box that they overlap enough."""
+    if not truth or not ranked:
+        return [False] * len(ranked)
+    overlap = intersection_over_union(np.array([b.box for b in ranked]), np.array([b.box for b in truth]))
+    best = overlap.argmax(1)
+    taken: set[int] = set()
+    right = []
+    for row, target in enumerate(best.tolist()):
+        hit = overlap[row, target] >= iou and target not in taken
+        right.append(bool(hit))
+        if hit:
+            taken.add(target)
+    return right
+
+
+def intersection_over_union(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, M) of boxes (N, 4) and (M, 4), corners x1 y1 x2 y2. Boxes without area overlap nothing."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
+    union = area_a[:, None] + area_b[None] - common
+    return np.where(union > 0, common / np.where(union > 0, union, 1), 0.0)
+
+
+def read_boxes(
+    path: Path | str, classes: Collection[int], *, scored: bool, most_per_frame: int | None = MOST_PER_FRAME
+) -> tuple[dict[FrameKey, list[LabelledBox]], int]:
+    """Boxes of an AVA csv: video, timestamp, x1, y1, x2, y2, action, then the score (`scored`) or a person's number.
+
+    most_per_frame: where `scored`, only so many of a frame's best count. Rows without an action (a frame's bare box)
+    are passed over, as are those of classes that are not evaluated; how many of the latter is returned beside.
+
+    Raises: FourDHumansError naming the file and line for what is no such row.
+    """
+    frames: dict[FrameKey, list[LabelledBox]] = defaultdict(list)
+    ignored = 0
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            if len(row) in (0, 2) or (len(row) > 6 and not row[6]):
+                continue
+            try:
+                video, timestamp = row[0], f"{int(row[1]):04d}"
+                x1, y1, x2, y2 = map(float, row[2:6])
+                action, score = int(row[6]), float(row[7]) if scored else 1.0
+            except (ValueError, IndexError) as error:
+                raise FourDHumansError(
+                    f"{path}, line {number} is no row of an AVA csv: {','.join(row)[:80]}"
+                ) from error
+            if not np.isfinite([x1, y1, x2, y2, score]).all() or x2 < x1 or y2 < y1:
+                raise FourDHumansError(f"{path}, line {number}: the box or score is not valid: {','.join(row)[:80]}")
+            if action not in classes:
+                ignored += 1
+                continue
+            frames[video, timestamp].append(LabelledBox((x1, y1, x2, y2), action, score))
+    if scored and most_per_frame is not None:
+        for key, boxes in frames.items():
+            frames[key] = heapq.nlargest(most_per_frame, boxes, key=lambda box: box.score)
+    return dict(frames), ignored
+
+
+def read_label_map(path: Path | str) -> dict[int, str]:
+    """Numbers and names of the classes in an AVA ``.pbtxt``. Raises: FourDHumansError if there are none."""
+    text = Path(path).read_text(encoding="utf-8")
+    labels: dict[int, str] = {}
+    for item in re.findall(r"\{(.*?)\}", text, re.DOTALL):
+        name = re.search(r'name:\s*"([^"]*)"', item)
+        number = re.search(r"(?:label_)?id:\s*(\d+)", item)
+        if name and number:
+            labels[int(number[1])] = name[1]
+    if not labels:
+        raise FourDHumansError(f"{path} lists no classes: a label map has items with a name and an id")
+    return labels
+
+
+def _of_class(frames: BoxesByFrame, action: int) -> BoxesByFrame:
+    chosen = {key: [box for box in boxes if box.action == action] for key, boxes in frames.items()}
+    return {key: boxes for key, boxes in chosen.items() if boxes}
