@@ -1,0 +1,1 @@
+"""How people move: poses predicted ahead, and filled in where a person is hidden."""

@@ -1,0 +1,1 @@
+"""Who is who: the PHALP' tracker, one frame at a time, on small arrays."""

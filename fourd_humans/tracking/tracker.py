@@ -1,0 +1,166 @@
+"""PHALP': follow people through a video by how they look, how they hold themselves and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from fourd_humans.errors import UsageError
+from fourd_humans.motion.location import predict_locations
+from fourd_humans.people import Bodies, Detections
+from fourd_humans.tracking.cost import TextureDistance, association_cost
+from fourd_humans.tracking.hidden import Joints, hidden_people
+from fourd_humans.tracking.observation import observe
+from fourd_humans.tracking.track import Expected, Observation, Track, TrackRecord, TrackState
+
+__all__ = ["Association", "TrackRecord", "Tracker"]
+
+# (poses (T, H, 229), their frame numbers (T, H), frames after the last (T,)) -> poses (T, 229)
+PosePredictor = Callable[[NDArray, NDArray, NDArray], NDArray]
+
+
+@dataclass(frozen=True)
+class Association:
+    """How one frame's detections were given to tracks: the track of each, and the (T, D) cost that decided it."""
+
+    tracks: list[Track]
+    cost: NDArray[np.float64]
+
+
+class Tracker:
+    """Gives every detection an identity, frame by frame.
+
+    texture_distance: how far apart two looks are, see `appearance.distance`.
+    predict_poses: where poses go, see `motion.hold` for the simplest.
+    history: observations a track remembers. max_age: frames a person may be hidden before the track ends.
+    min_hits: frames in a row that a new person must be seen in before being believed.
+    threshold: cost above which a detection is never given to a track.
+    texture_mixing: how much a new look changes a track's texture, times the detector's score squared.
+    pose_distance_limit: the largest squared pose distance that counts.
+    joints: posed joints (N, 45, 3) from global_orient, body_pose and betas, for hidden people whose predicted pose
+        differs from the last one; without it they keep the last joints.
+
+    Raises: UsageError if `history` is too short for a regression or a count is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        texture_distance: TextureDistance,
+        predict_poses: PosePredictor,
+        history: int = 7,
+        max_age: int = 50,
+        min_hits: int = 5,
+        threshold: float = 100.0,
+        texture_mixing: float = 0.1,
+        pose_distance_limit: float = 1.5,
+        joints: Joints | None = None,
+    ) -> None:
+        if history < 3:
+            raise UsageError(f"tracking.history must be at least 3, for a line through the points, not {history}")
+        if min_hits < 1 or max_age < 0:
+            raise UsageError("tracking.min_hits must be at least 1 and tracking.max_age at least 0")
+        self.texture_distance = texture_distance
+        self.predict_poses = predict_poses
+        self.history = history
+        self.max_age = max_age
+        self.min_hits = min_hits
+        self.threshold = threshold
+        self.texture_mixing = texture_mixing
+        self.pose_distance_limit = pose_distance_limit
+        self.joints = joints
+        self.tracks: list[Track] = []
+        self._next_id = 1
+
+    def update(
+        self, frame_index: int, size: tuple[int, int], detections: Detections, bodies: Bodies, shot: bool = False
+    ) -> list[TrackRecord]:
+        """Take the people of the next frame; get the confirmed tracks' records, of earlier frames too once confirmed.
+
+        frame_index: number of the frame, greater than all before. size: (height, width) pixels.
+        detections, bodies: row by row the same people, bodies with textures. shot: a new shot begins with this frame.
+
+        Raises: ValueError for bodies that are not finite or not in front of the camera.
+        """
+        association = self.associate(observe(frame_index, size, detections, bodies), shot)
+        detections = replace(detections, dropped=[])  # of the frame, not of its people
+        for row, track in enumerate(association.tracks):
+            track.last_seen = detections[row], bodies[row]
+        return self._report(frame_index, size)
+
+    def associate(self, observations: Sequence[Observation], shot: bool = False) -> Association:
+        """One step on bare numbers: match the observations of one frame, update all tracks, predict the next frame."""
+        for track in self.tracks:
+            track.time_since_seen += 1
+            track.expected = track.next
+        cost = self._cost(observations)
+        owners: dict[int, Track] = {}
+        for row, column in zip(*linear_sum_assignment(cost), strict=True):
+            if cost[row, column] <= self.threshold:
+                track = owners[int(column)] = self.tracks[row]
+                track.see(observations[column], shot, self.texture_mixing)
+                if track.hits >= self.min_hits or observations[column].annotated:
+                    track.state = TrackState.CONFIRMED
+
+        self.tracks = [track for track in self.tracks if self._lives_on(track)]
+        self._predict()
+        for column, observation in enumerate(observations):
+            if column not in owners:
+                owners[column] = self._start(observation)
+        return Association([owners[column] for column in range(len(observations))], cost)
+
+    def _cost(self, observations: Sequence[Observation]) -> NDArray[np.float64]:
+        if not self.tracks or not observations:
+            return np.zeros((len(self.tracks), len(observations)))
+        expected = [track.expected for track in self.tracks]
+        return association_cost(
+            (np.stack([e.pose for e in expected]), np.stack([e.location for e in expected]),
+             [track.texture for track in self.tracks]),
+            (np.stack([o.pose for o in observations]), np.stack([o.location for o in observations]),
+             [o.texture for o in observations]),
+            self.texture_distance, self.threshold, self.pose_distance_limit,
+        )  # fmt: skip
+
+    def _lives_on(self, track: Track) -> bool:
+        """An unmatched track is forgotten at once while tentative, and after `max_age` frames when confirmed."""
+        return track.time_since_seen <= (self.max_age if track.state is TrackState.CONFIRMED else 0)
+
+    def _predict(self) -> None:
+        """What every track expects of the next frame."""
+        if not self.tracks:
+            return
+        times = np.stack([track.times for track in self.tracks])
+        ahead = np.array([track.time_since_seen + 1 for track in self.tracks])
+        poses = self.predict_poses(np.stack([track.poses for track in self.tracks]), times, ahead)
+        locations = predict_locations(times, np.stack([track.locations for track in self.tracks]), ahead)
+        for track, pose, location in zip(self.tracks, poses, locations, strict=True):
+            track.next = Expected(pose, location)
+
+    def _start(self, observation: Observation) -> Track:
+        track = Track.born(self._next_id, observation, self.history)
+        if self.min_hits == 1:
+            track.state = TrackState.CONFIRMED
+        self._next_id += 1
+        self.tracks.append(track)
+        return track
+
+    def _report(self, frame_index: int, size: tuple[int, int]) -> list[TrackRecord]:
+        """The records of all confirmed tracks, with those kept back while a track was tentative."""
+        hidden = [track for track in self.tracks if track.time_since_seen]
+        shown = {track.id: track.last_seen for track in self.tracks}
+        shown |= zip((track.id for track in hidden), hidden_people(hidden, size, self.joints), strict=True)
+        records: list[TrackRecord] = []
+        for track in self.tracks:
+            person = shown[track.id]
+            assert person is not None  # every track comes from a detection
+            track.unreported.append(
+                TrackRecord(frame_index, track.id, track.time_since_seen, *person, track.next.pose, track.next.location)
+            )
+            if track.state is TrackState.CONFIRMED:
+                records += track.unreported
+                track.unreported = []
+        return records

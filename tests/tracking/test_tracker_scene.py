@@ -1,0 +1,103 @@
+"""The whole tracker against what the released one does with a scripted scene (tests/data/tracker)."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fourd_humans.appearance.distance import EncoderDistance
+from fourd_humans.appearance.encoder import TextureAutoencoder
+from fourd_humans.motion.hold import hold_pose
+from fourd_humans.tracking.track import Observation
+from fourd_humans.tracking.tracker import Tracker
+
+DATA = Path(__file__).parents[1] / "data"
+SCENE = runpy.run_path(str(DATA / "tracker" / "tracker_scene.py"))
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    with np.load(DATA / "tracker" / "tracker_scene.npz", allow_pickle=False) as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextureAutoencoder:
+    autoencoder = TextureAutoencoder().eval()
+    fill_weights = runpy.run_path(str(DATA / "fill_weights.py"))["fill_weights"]
+    autoencoder.load_state_dict(fill_weights(autoencoder.state_dict(), scale=0.08))
+    return autoencoder
+
+
+def scene() -> Iterator[list[Observation]]:
+    for time, people in enumerate(SCENE["frames"]()):
+        yield [Observation(time, p["pose"], p["loca"], p["uv"], p["conf"]) for p in people]
+
+
+class StoredDistances:
+    """The encoder's distances of the pairs that the tracker asks for, frame by frame, computed once and stored."""
+
+    def __init__(self) -> None:
+        with np.load(DATA / "tracker" / "encoder_distances.npz", allow_pickle=False) as stored:
+            self.pairs, self.values = stored["pairs"], stored["values"]
+        self.used = 0
+
+    def __call__(self, tracks: Any, detections: Any, pairs: np.ndarray) -> np.ndarray:
+        chosen = slice(self.used, self.used + len(pairs))
+        np.testing.assert_array_equal(pairs, self.pairs[chosen])
+        self.used += len(pairs)
+        return self.values[chosen]
+
+
+def follow(texture_distance: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Track the scene, comparing ids, states, costs and predictions with the released tracker's in every frame."""
+    expected = json.loads((DATA / "tracker" / "tracker_scene.json").read_text())
+    tracker = Tracker(texture_distance=texture_distance, predict_poses=hold_pose)
+    for time, (observations, frame) in enumerate(zip(scene(), expected, strict=True)):
+        assert [track.id for track in tracker.tracks] == frame["tracks_before"]
+        association = tracker.associate(observations, shot=time == SCENE["SHOT"])
+
+        assert [track.id for track in association.tracks] == frame["assigned"]
+        assert frame["alive"] == {
+            str(track.id): {
+                "state": track.state.value,
+                "time_since_update": track.time_since_seen,
+                "hits": track.hits,
+            }
+            for track in tracker.tracks
+        }
+        if f"cost_{time}" in arrays:
+            np.testing.assert_allclose(association.cost, arrays[f"cost_{time}"], rtol=1e-3)
+        locations = np.stack([track.next.location for track in tracker.tracks])
+        np.testing.assert_allclose(locations, arrays[f"loca_{time}"], atol=1e-5)
+    assert time == 71
+
+
+def test_tracks_the_scene_like_the_released_tracker(arrays: dict[str, np.ndarray]) -> None:
+    follow(StoredDistances(), arrays)
+
+
+@pytest.mark.slow
+def test_tracks_the_scene_with_the_encoder(arrays: dict[str, np.ndarray], encoder: TextureAutoencoder) -> None:
+    follow(EncoderDistance(encoder), arrays)
+
+
+def test_embeds_a_texture_like_the_released_encoder(arrays: dict[str, np.ndarray], encoder: TextureAutoencoder) -> None:
+    texture = torch.from_numpy(next(scene())[0].texture)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.encode(texture).numpy(), arrays["uv0_embedding"], rtol=1e-4, atol=1e-4)
+
+
+def test_stored_distances_are_the_encoders(encoder: TextureAutoencoder) -> None:
+    frames = scene()
+    first, second = ([o.texture for o in next(frames)] for _ in range(2))
+    stored = StoredDistances()
+    pairs = stored.pairs[:2]  # of the second frame, where tracks are the first frame's people
+    np.testing.assert_allclose(EncoderDistance(encoder)(first, second, pairs), stored.values[:2], rtol=1e-4)
