@@ -15,11 +15,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from fourd_humans import checkpoints
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.camera import Intrinsics, intrinsics_from
+from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
 from fourd_humans.people import Bodies, Detections, Frame
+from fourd_humans.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +77,23 @@ def make_shot_detector(config: Config) -> Callable[[np.ndarray], bool]:
     return ShotDetector(config.shots.threshold).update
 
 
+def require_models(config: Config) -> None:
+    """Raises: UsageError listing every model file that the configuration needs and that is not there."""
+    missing = []
+    needs_vitdet = config.detection.backend in ("vitdet", "detectron2") and not config.detection.checkpoint
+    if needs_vitdet and not checkpoints.installed("vitdet-h"):
+        missing.append("ViTDet-H (4dhumans models download vitdet-h, or --set detection.checkpoint=FILE, or --boxes)")
+    needs_hmr2 = config.recovery.backend == "hmr2" and not config.recovery.checkpoint
+    if needs_hmr2 and not (checkpoints.installed("hmr2b") or checkpoints.installed("hmr2a")):
+        missing.append("HMR 2.0 (4dhumans models download hmr2b, or --set recovery.checkpoint=FILE)")
+    if missing:
+        raise UsageError(f"the {config.model} model needs weights that are not installed: {'; '.join(missing)}")
+
+
 def make_body_model(config: Config, device: torch.device) -> BodyModel:
     """SMPL for `paper` where the user has added it, the open body otherwise."""
     if config.model == "paper":
-        from fourd_humans.checkpoints.store import find
-
-        smpl = find("smpl")
+        smpl = checkpoints.find("smpl")
         if smpl is not None:
             return BodyModel.from_file(smpl).to(device)
         log.warning(
@@ -90,35 +104,47 @@ def make_body_model(config: Config, device: torch.device) -> BodyModel:
 
 
 def make_detector(config: Config, device: torch.device) -> Detector:
-    detection = config.detection
+    chosen = config.detection
     limits = {
-        "score_threshold": detection.score_threshold,
-        "nms_threshold": detection.nms_threshold,
-        "min_width": detection.min_width,
-        "min_height": detection.min_height,
+        "score_threshold": chosen.score_threshold,
+        "nms_threshold": chosen.nms_threshold,
+        "min_width": chosen.min_width,
+        "min_height": chosen.min_height,
     }
-    if detection.backend == "movenet":
+    if chosen.backend == "movenet":
         from fourd_humans.detection.movenet import MoveNetDetector
 
-        return MoveNetDetector(image_size=detection.image_size, device=str(device), threads=1, **limits)
-    if detection.backend == "given":
+        return MoveNetDetector(image_size=chosen.image_size, device=str(device), threads=1, **limits)
+    if chosen.backend == "given":
         from fourd_humans.detection.given import GivenDetector
 
-        if detection.boxes is None:
+        if chosen.boxes is None:
             raise UsageError("detection.backend 'given' needs a file of boxes: --boxes FILE")
-        return GivenDetector(Path(detection.boxes))
-    raise UsageError(
-        f"there is no detection.backend '{detection.backend}'; choose movenet, vitdet, detectron2 or given"
-    )
+        return GivenDetector(Path(chosen.boxes))
+    raise UsageError(f"there is no detection.backend '{chosen.backend}'; choose movenet, vitdet, detectron2 or given")
 
 
 def make_recovery(config: Config, body_model: BodyModel, device: torch.device) -> Recovery:
+    chosen = config.recovery
     intrinsics = make_intrinsics(config.camera)
-    if config.recovery.backend == "landmarks":
+    if chosen.backend == "landmarks":
         from fourd_humans.recovery.landmarks.recovery import LandmarkRecovery
 
         return LandmarkRecovery(body_model, intrinsics, device=str(device), threads=1)
-    raise UsageError(f"there is no recovery.backend '{config.recovery.backend}'; choose landmarks or hmr2")
+    if chosen.backend == "hmr2":
+        from fourd_humans.recovery.hmr2.stage import HMR2Recovery
+
+        return HMR2Recovery.from_checkpoint(
+            chosen.checkpoint,
+            body_model,
+            device,
+            intrinsics,
+            batch_size=chosen.batch_size,
+            precision=chosen.precision,
+            antialias=chosen.antialias,
+            compile=chosen.compile,
+        )
+    raise UsageError(f"there is no recovery.backend '{chosen.backend}'; choose landmarks or hmr2")
 
 
 def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
@@ -129,15 +155,23 @@ def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
 
 def make_tracker(config: Config, body_model: BodyModel, frame_count: int | None) -> Tracker:
     """A tracker for one video. Of a video with fewer frames than a track needs to be believed, every person is."""
-    settings = config.tracking
+    chosen = config.tracking
     return Tracker(
         texture_distance=make_texture_distance(config),
         predict_poses=make_pose_predictor(config),
-        history=settings.history,
-        max_age=settings.max_age,
-        min_hits=min(settings.min_hits, frame_count or settings.min_hits),
-        threshold=settings.threshold,
-        texture_mixing=settings.texture_mixing,
-        pose_distance_limit=settings.pose_distance_limit,
-        joints=partial(posed_joints, body_model),
+        history=chosen.history,
+        max_age=chosen.max_age,
+        min_hits=min(chosen.min_hits, frame_count or chosen.min_hits),
+        threshold=chosen.threshold,
+        texture_mixing=chosen.texture_mixing,
+        pose_distance_limit=chosen.pose_distance_limit,
+        joints=body_model.joints_of,
+    )
+
+
+def make_renderer(config: Config, body_model: BodyModel) -> Renderer:
+    from fourd_humans.rendering.renderer import Renderer
+
+    return Renderer(
+        body_model, views=config.render.views, supersample=config.render.supersample, alpha=config.render.alpha
     )

@@ -81,6 +81,7 @@ def track(
     config = configuration(**options)
 
     # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
+    from fourd_humans import stages
     from fourd_humans.cli.progress import Progress, say
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import output_paths, track
@@ -92,6 +93,7 @@ def track(
     )
     first, last = (None if text is None else parse_position(text) for text in (start, end))
     opened = open_source(source, first, last)
+    stages.require_models(config)
     output_paths(opened, output, render=render, overwrite=overwrite)
     pipeline = Pipeline(config)
     stopping = _StopOnSignal(quiet)
@@ -124,7 +126,7 @@ def configuration(
         raise UsageError("give --focal or --fov, not both")
     chosen = model or _model_in(config_file) or "lite"
     if chosen == "auto":
-        from fourd_humans.checkpoints.store import installed
+        from fourd_humans.checkpoints import installed
 
         chosen = "paper" if installed("hmr2b") and installed("vitdet-h") else "lite"
     config = default_config(chosen)
