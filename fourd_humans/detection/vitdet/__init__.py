@@ -1,0 +1,1 @@
+"""ViTDet with its cascade and mask heads, and the detector stage built on it."""
