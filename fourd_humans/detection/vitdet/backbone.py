@@ -1,4 +1,4 @@
-"""The plain vision transformer of ViTDet (Li et al., ECCV 2022, section 3): attention mostly within windows."""
+"""The plain vision transformer of ViTDet (Li et al., ECCV 2022, section 3): attention mostly within windows.
 
 Modules are named after the released checkpoint's entries, so that it loads as it is.
 """
