@@ -6,10 +6,11 @@ principal point (px, py), it stands at
 
     tz = 2 f / (s b),   x = tx + 2 (cx − px) / (s b),   y = ty + 2 (cy − py) / (s b).
 
-The crop's camera looks at the crop's centre and the full one at the principal point, so a body off that point is seen
-under another angle; its own origin keeps its pixel exactly, and so do points in the plane through the origin parallel
-to the image. With another focal length the person moves along the line of sight: the same pixels at the origin's
-depth, a size in the image that does not change, a distance proportional to f.
+In the plane through the body's origin parallel to the image, both cameras give the same pixels, exactly and for every
+f: one metre there is s b / 2 pixels. Another f changes tz alone, in proportion. Before and behind that plane the two
+differ in perspective: a point at distance z from it lies by about the share z / tz nearer to, or farther from, the
+principal point in the one and the crop's centre in the other. They are one and the same camera where the crop is
+centred on the principal point and f = 5000 b / 256.
 """
 
 from __future__ import annotations
