@@ -144,7 +144,8 @@ def _unsupported_global(message: str) -> str | None:
 
 
 def _unreadable(path: Path, error: Exception) -> FourDHumansError:
-    message = str(error).rpartition("WeightsUnpickler error:")[2]  # PyTorch puts general advice in front
+    # PyTorch puts general advice before and after.
+    message = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
     reason = (" ".join(message.split()) or type(error).__name__)[:120]
     return FourDHumansError(f"cannot read the checkpoint {path}: it is cut short or not of its kind ({reason})")
 

@@ -60,7 +60,7 @@ def _sample(pixels: Tensor, center: NDArray[np.float32], side: NDArray[np.float3
     n, (height, width) = len(center), pixels.shape[2:]
     steps = (np.arange(CROP_SIZE, dtype=np.float32) - CROP_SIZE / 2) / CROP_SIZE
     x, y = (center[:, axis, None] + steps * side[:, None] for axis in (0, 1))  # (N, 256) image pixels
-    x, y = (2 * at / max(length - 1, 1) - 1 for at, length in ((x, width), (y, height)))  # to -1..1 for grid_sample
+    x, y = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1  # grid_sample's: -1 and 1 are the frame's outer edges
     grid = torch.stack(
         [
             torch.from_numpy(x).to(pixels.device)[:, None, :].expand(n, CROP_SIZE, CROP_SIZE),
@@ -69,7 +69,7 @@ def _sample(pixels: Tensor, center: NDArray[np.float32], side: NDArray[np.float3
         dim=-1,
     )
     # All people of the frame one below the other, so that the frame is not repeated for each.
-    stacked = F.grid_sample(pixels, grid.reshape(1, n * CROP_SIZE, CROP_SIZE, 2), align_corners=True)
+    stacked = F.grid_sample(pixels, grid.reshape(1, n * CROP_SIZE, CROP_SIZE, 2), align_corners=False)
     return stacked.reshape(3, n, CROP_SIZE, CROP_SIZE).transpose(0, 1)
 
 

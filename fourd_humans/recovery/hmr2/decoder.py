@@ -153,9 +153,7 @@ class SMPLDecoder(nn.Module):
 
     def forward(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         token = self.transformer(context)
-        with torch.autocast(token.device.type, enabled=False):  # the answers keep their digits
-            token = token.float()
-            pose = self.init_body_pose + self.decpose(token)
-            betas = self.init_betas + self.decshape(token)
-            camera = self.init_cam + self.deccam(token)
+        pose = self.init_body_pose + self.decpose(token)
+        betas = self.init_betas + self.decshape(token)
+        camera = self.init_cam + self.deccam(token)
         return pose, betas, camera
