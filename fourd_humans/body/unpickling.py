@@ -50,7 +50,7 @@ class Refused(pickle.UnpicklingError):
 def read_pickle(path: Path | str) -> Any:
     """What the pickle holds: containers, numbers, text, numpy arrays, and `Node` objects for chumpy's and scipy's.
 
-    Files written by Python 2 are understood.
+    Files written by Python 2 are understood, and ``.npy`` files that hold Python objects, which are a pickle inside.
 
     Raises: FourDHumansError naming the file, if it cannot be read, is damaged, or asks for anything else.
     """
@@ -59,7 +59,7 @@ def read_pickle(path: Path | str) -> Any:
     except OSError as error:
         raise FourDHumansError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return _Unpickler(data).load()
+        return _Unpickler(data[_npy_header(data) :]).load()
     except Refused as error:
         raise FourDHumansError(
             f"{path} refused: it asks for '{error.name}', which has no place in a file of arrays; nothing was run"
@@ -67,6 +67,11 @@ def read_pickle(path: Path | str) -> Any:
     except Exception as error:  # a damaged pickle can raise anything
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise FourDHumansError(f"cannot read {path}: it is damaged or not a pickle of arrays ({reason})") from error
+
+
+def _npy_header(data: bytes) -> int:
+    """How many bytes numpy's file format (version 1) puts before the pickle; 0 for a bare pickle."""
+    return 10 + int.from_bytes(data[8:10], "little") if data.startswith(b"\x93NUMPY\x01") else 0
 
 
 def as_array(value: Any) -> NDArray[Any]:
