@@ -27,11 +27,12 @@ def test_crops_are_the_released_ones(image, reference_crops, antialias, key):
     assert abs(crops.numpy() - reference_crops[key].astype(np.float32)).max() < 0.02
 
 
-def test_antialiasing_matters_only_where_much_is_shrunk(image):
+def test_antialiasing_matters_only_where_much_is_shrunk():
+    image = np.random.default_rng(0).integers(0, 255, (600, 700, 3), dtype=np.uint8)
     boxes = np.array([[0, 0, 375, 500], [0, 0, 600, 800]], np.float32)  # squares of 500 and 800 pixels
     plain, smooth = (crop_people(image, *crop_squares(boxes), antialias=antialias) for antialias in (False, True))
-    np.testing.assert_allclose(plain[0], smooth[0], atol=1e-3)
-    assert abs(plain[1] - smooth[1]).max() > 0.05
+    np.testing.assert_allclose(plain[0], smooth[0], atol=1e-2)
+    assert smooth[1, :, :, 32:].std() < 0.9 * plain[1, :, :, 32:].std()
 
 
 @pytest.mark.parametrize("antialias", [False, True])
