@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fourd_humans.body.joints import COCO_NAMES, LIMB_12, LIMB_NAMES, JointWeights, joint_weights
-from fourd_humans.body.loading import BodyArrays, read_body, read_extra_joints
+from fourd_humans.body.loading import NUM_BETAS, BodyArrays, read_body, read_extra_joints
 
 OPEN_BODY = "open_body"  # names of shape spaces
 SMPL = "smpl"
@@ -37,29 +37,30 @@ class BodyOutput:
 class SkinnedPoints(nn.Module):
     """Points of the body's surface that follow shape and pose: the whole mesh, or the few vertices that joints need.
 
-    v_template: (V, 3). shapedirs: (V, 3, 10). posedirs: (V, 3, 207). weights: (V, 24).
+    template: (V, 3) at rest. directions: (10 + 207, V, 3) what each beta and each entry of the pose feature adds.
+    weights: (V, 24) how far each point follows each joint.
     """
 
-    v_template: Tensor
-    shapedirs: Tensor
-    posedirs: Tensor
+    template: Tensor
+    directions: Tensor
     weights: Tensor
 
-    def __init__(self, v_template: Tensor, shapedirs: Tensor, posedirs: Tensor, weights: Tensor) -> None:
+    def __init__(self, template: Tensor, directions: Tensor, weights: Tensor) -> None:
         super().__init__()
-        self.register_buffer("v_template", v_template, persistent=False)
-        self.register_buffer("shapedirs", shapedirs, persistent=False)
-        self.register_buffer("posedirs", posedirs, persistent=False)
+        self.register_buffer("template", template, persistent=False)
+        self.register_buffer("directions", directions, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, betas: Tensor, pose_feature: Tensor, rotations: Tensor, translations: Tensor) -> Tensor:
-        """betas: (N, 10). pose_feature: (N, 207). rotations: (N, 24, 3, 3) and translations: (N, 24, 3) of the joints'
-        frames, from the rest pose to the posed one. Returns (N, V, 3)."""
-        offsets = F.linear(betas, self.shapedirs.flatten(0, 1)) + F.linear(pose_feature, self.posedirs.flatten(0, 1))
-        rest = self.v_template + offsets.unflatten(1, (-1, 3))
+    def subset(self, points: Tensor) -> SkinnedPoints:
+        return SkinnedPoints(self.template[points], self.directions[:, points], self.weights[points])
+
+    def forward(self, coefficients: Tensor, rotations: Tensor, translations: Tensor) -> Tensor:
+        """coefficients: (N, 217) betas, then pose feature. rotations: (N, 24, 3, 3), translations: (N, 24, 3): what
+        takes each joint's surroundings from the rest pose to their place. Returns (N, V, 3)."""
+        rest = torch.addmm(self.template.flatten(), coefficients, self.directions.flatten(1)).unflatten(1, (-1, 3))
         transforms = torch.cat([rotations, translations[..., None]], dim=-1).flatten(2)  # (N, 24, 12)
         blended = (self.weights @ transforms).unflatten(2, (3, 4))
-        return (blended[..., :3] * rest[..., None, :]).sum(-1) + blended[..., 3]
+        return (blended[..., :3] @ rest[..., None]).squeeze(-1) + blended[..., 3]
 
 
 class BodyModel(nn.Module):
@@ -91,10 +92,10 @@ class BodyModel(nn.Module):
         def tensor(array: np.ndarray) -> Tensor:
             return torch.tensor(array, dtype=torch.float32)
 
-        surface = [tensor(a) for a in (arrays.v_template, arrays.shapedirs, arrays.posedirs, arrays.weights)]
-        self.surface = SkinnedPoints(*surface)
+        directions = np.concatenate([arrays.shapedirs, arrays.posedirs], axis=2).transpose(2, 0, 1)
+        self.surface = SkinnedPoints(tensor(arrays.v_template), tensor(directions), tensor(arrays.weights))
         used = torch.from_numpy(joint_weights.vertices)
-        self.joint_surface = SkinnedPoints(*(array[used] for array in surface))
+        self.joint_surface = self.surface.subset(used)
         regressor = arrays.J_regressor
         buffers = {
             "J_regressor": tensor(regressor),
@@ -132,17 +133,17 @@ class BodyModel(nn.Module):
     @property
     def v_template(self) -> Tensor:
         """(V, 3) the mean body in the rest pose."""
-        return self.surface.v_template
+        return self.surface.template
 
     @property
     def shapedirs(self) -> Tensor:
         """(V, 3, 10) what one unit of each beta adds."""
-        return self.surface.shapedirs
+        return self.surface.directions[:NUM_BETAS].permute(1, 2, 0)
 
     @property
     def posedirs(self) -> Tensor:
         """(V, 3, 207) what the 23 rotations' matrices, less the identity, add."""
-        return self.surface.posedirs
+        return self.surface.directions[NUM_BETAS:].permute(1, 2, 0)
 
     @property
     def weights(self) -> Tensor:
@@ -152,8 +153,8 @@ class BodyModel(nn.Module):
     def forward(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> BodyOutput:
         """Mesh and joints. global_orient: (N, 1, 3, 3), body_pose: (N, 23, 3, 3) rotation matrices; betas: (N, 10)."""
         with torch.autocast(global_orient.device.type, enabled=False):  # half-precision sums would cost millimetres
-            pose_feature, betas, rotations, positions, translations = self._pose(global_orient, body_pose, betas)
-            vertices = self.surface(betas, pose_feature, rotations, translations)
+            coefficients, rotations, positions, translations = self._pose(global_orient, body_pose, betas)
+            vertices = self.surface(coefficients, rotations, translations)
             joints = self.joints_from_skeleton @ positions
             joints = joints + self.joints_from_vertices @ vertices[:, self.joint_vertices]
         return BodyOutput(vertices, joints, positions)
@@ -161,17 +162,17 @@ class BodyModel(nn.Module):
     def joints(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> Tensor:
         """The 45 joints (N, 45, 3) without the mesh: only the vertices that they need are posed."""
         with torch.autocast(global_orient.device.type, enabled=False):
-            pose_feature, betas, rotations, positions, translations = self._pose(global_orient, body_pose, betas)
-            vertices = self.joint_surface(betas, pose_feature, rotations, translations)
+            coefficients, rotations, positions, translations = self._pose(global_orient, body_pose, betas)
+            vertices = self.joint_surface(coefficients, rotations, translations)
             return self.joints_from_skeleton @ positions + self.joints_from_vertices @ vertices
 
     def skeleton(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> Tensor:
         """SMPL's own 24 joints (N, 24, 3) from the kinematic chain alone."""
         with torch.autocast(global_orient.device.type, enabled=False):
-            return self._pose(global_orient, body_pose, betas)[3]
+            return self._pose(global_orient, body_pose, betas)[2]
 
     def _pose(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> tuple[Tensor, ...]:
-        """Pose feature, betas, and each joint's global rotation, position, and translation from the rest pose."""
+        """(N, 217) betas and pose feature; and each joint's global rotation, position, and translation from rest."""
         dtype = self.J_template.dtype
         local = torch.cat([global_orient, body_pose], dim=1).to(dtype)
         betas = betas.to(dtype)
@@ -186,4 +187,5 @@ class BodyModel(nn.Module):
 
         translation = position - (rotation @ rest[..., None]).squeeze(-1)
         identity = torch.eye(3, dtype=dtype, device=local.device)
-        return (local[:, 1:] - identity).flatten(1), betas, rotation, position, translation
+        coefficients = torch.cat([betas, (local[:, 1:] - identity).flatten(1)], dim=1)
+        return coefficients, rotation, position, translation
