@@ -1,6 +1,6 @@
 """Reads pickles of arrays from people we do not know, such as SMPL's, without running anything that is in them.
 
-A pickle is a program: it may name any function and call it. Here it gets nothing but what `_answers` lists, all of it
+A pickle is a program: it may name any function and call it. Here it gets nothing but what `array_calls` lists, all of it
 made afresh for each file, so that it cannot change anything that outlives it. Classes of chumpy and scipy are never
 imported: a `Node` stands in for their objects and keeps what they held.
 """
@@ -110,7 +110,7 @@ def as_array(value: Any) -> NDArray[Any]:
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")  # Python 2 kept the bytes of arrays in text
-        self._answers = _answers()
+        self._answers = array_calls()
         self._nodes: dict[str, type[Node]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -125,7 +125,7 @@ class _Unpickler(pickle.Unpickler):
         raise Refused(full)
 
 
-def _answers() -> dict[tuple[str, str], Callable[..., Any]]:
+def array_calls() -> dict[tuple[str, str], Callable[..., Any]]:
     """What a pickle of arrays calls, by the names that Python 2 and 3 and old and new numpy give it."""
 
     class NdArray:
