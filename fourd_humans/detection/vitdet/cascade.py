@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fourd_humans.detection.vitdet.boxes import apply_deltas, clip, pool
+from fourd_humans.detection.vitdet.masks import MaskHead
 from fourd_humans.detection.vitdet.pyramid import NormedConv
 
 POOLED_SIZE = 7
@@ -42,25 +43,37 @@ class BoxPredictor(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
-def refine(
-    heads: nn.ModuleList,
-    predictors: nn.ModuleList,
-    features: Sequence[Tensor],
-    proposals: Sequence[Tensor],
-    sizes: Sequence[tuple[int, int]],
-) -> list[tuple[Tensor, Tensor]]:
-    """Run the stages on all pictures' proposals (N, 4).
+class RegionHeads(nn.Module):
+    """What is done with regions: the stages of the cascade, and the mask head that is run on their result."""
 
-    Returns for each picture the refined boxes (N, 4), clipped to its (height, width), and the class probabilities
-    (N, classes), averaged over the stages.
-    """
-    counts = [len(p) for p in proposals]
-    boxes = list(proposals)
-    probabilities = []
-    for head, predictor, weights in zip(heads, predictors, DELTA_WEIGHTS, strict=True):
-        logits, deltas = predictor(head(pool(features, boxes, POOLED_SIZE)))
-        moved = apply_deltas(deltas.float(), torch.cat(boxes), weights)
-        boxes = [clip(b, size) for b, size in zip(moved.split(counts), sizes, strict=True)]
-        probabilities.append(logits.float().softmax(-1)[:, :-1])
-    mean = torch.stack(probabilities).mean(0)
-    return list(zip(boxes, mean.split(counts), strict=True))
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        box_convolutions: tuple[int, ...],
+        box_hidden: int,
+        mask_convolutions: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.box_head = nn.ModuleList(BoxHead(channels, box_convolutions, box_hidden) for _ in DELTA_WEIGHTS)
+        self.box_predictor = nn.ModuleList(BoxPredictor(box_hidden, classes) for _ in DELTA_WEIGHTS)
+        self.mask_head = MaskHead(channels, mask_convolutions, classes)
+
+    def forward(
+        self, features: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Run the stages on all pictures' proposals (N, 4).
+
+        Returns for each picture the refined boxes (N, 4), clipped to its (height, width), and the class probabilities
+        (N, classes), averaged over the stages.
+        """
+        counts = [len(p) for p in proposals]
+        boxes = list(proposals)
+        probabilities = []
+        for head, predictor, weights in zip(self.box_head, self.box_predictor, DELTA_WEIGHTS, strict=True):
+            logits, deltas = predictor(head(pool(features, boxes, POOLED_SIZE)))
+            moved = apply_deltas(deltas.float(), torch.cat(boxes), weights)
+            boxes = [clip(b, size) for b, size in zip(moved.split(counts), sizes, strict=True)]
+            probabilities.append(logits.float().softmax(-1)[:, :-1])
+        mean = torch.stack(probabilities).mean(0)
+        return list(zip(boxes, mean.split(counts), strict=True))

@@ -60,7 +60,7 @@ def paste(
     return Mask(along_y @ probabilities @ along_x.T >= threshold, left, top, size)
 
 
-def _reading(places: NDArray[np.float64], start: float, end: float, n: int) -> NDArray[np.float32]:
+def _reading(places: NDArray[np.floating], start: float, end: float, n: int) -> NDArray[np.float32]:
     """(len(places), n) weights that read n cells between `start` and `end` linearly at the given places."""
     cells = (places - start) / (end - start) * n - 0.5
     return np.maximum(0, 1 - np.abs(cells[:, None] - np.arange(n))).astype(np.float32)

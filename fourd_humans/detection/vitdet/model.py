@@ -11,8 +11,7 @@ from torch.nn import functional
 from torchvision.ops import batched_nms
 
 from fourd_humans.detection.vitdet.backbone import ViT
-from fourd_humans.detection.vitdet.cascade import BoxHead, BoxPredictor, refine
-from fourd_humans.detection.vitdet.masks import MaskHead
+from fourd_humans.detection.vitdet.cascade import RegionHeads
 from fourd_humans.detection.vitdet.pyramid import SimpleFeaturePyramid
 from fourd_humans.detection.vitdet.rpn import RegionProposals
 
@@ -28,11 +27,14 @@ class Instances:
     scores: Tensor
     classes: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Instances:
+        return Instances(self.boxes[rows], self.scores[rows], self.classes[rows])
+
 
 class ViTDet(nn.Module):
     """Pictures in, boxes with classes and scores out; masks for those of them that are asked for.
 
-    image_size: side in pixels of the square that pictures are padded to. box_convolutions, box_hidden: widths of the
+    image_size: side in pixels of the square pictures it is trained with. box_convolutions, box_hidden: widths of the
     box heads; mask_convolutions: of the mask head.
     """
 
@@ -65,17 +67,15 @@ class ViTDet(nn.Module):
         self.image_size = image_size
         self.backbone = SimpleFeaturePyramid(net, width, channels)
         self.proposal_generator = RegionProposals(channels)
-        self.roi_heads = nn.ModuleDict(
-            {
-                "box_head": nn.ModuleList(BoxHead(channels, box_convolutions, box_hidden) for _ in range(3)),
-                "box_predictor": nn.ModuleList(BoxPredictor(box_hidden, classes) for _ in range(3)),
-                "mask_head": MaskHead(channels, mask_convolutions, classes),
-            }
-        )
+        self.roi_heads = RegionHeads(channels, classes, box_convolutions, box_hidden, mask_convolutions)
 
-    def features(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """RGB pictures (3, h, w) in 0..255, no side longer than `image_size`, to their maps p2 to p6."""
-        return self.backbone(torch.stack([self._padded(image) for image in images]))
+    def features(self, images: Sequence[Tensor], size: int | None = None) -> list[Tensor]:
+        """RGB pictures (3, h, w) in 0..255 to their maps p2 to p6, each (B, channels, ·, ·).
+
+        size: of the square they are padded to, a multiple of 32; None is the one the network was trained with. For
+        other sizes its positions are resampled.
+        """
+        return self.backbone(torch.stack([_padded(image, size or self.image_size) for image in images]))
 
     def detect(
         self,
@@ -93,30 +93,26 @@ class ViTDet(nn.Module):
         taken for a repetition. classes: the only ones looked for, or None for all.
         """
         proposals = [boxes for boxes, _ in self.proposal_generator(features, sizes)]
-        refined = refine(self.roi_heads["box_head"], self.roi_heads["box_predictor"], features, proposals, sizes)
         return [
-            _choose(boxes, scores, score_threshold, nms_threshold, classes, max_detections) for boxes, scores in refined
+            _choose(boxes, scores, score_threshold, nms_threshold, classes, max_detections)
+            for boxes, scores in self.roi_heads(features, proposals, sizes)
         ]
 
     def masks(self, features: Sequence[Tensor], found: Sequence[Instances]) -> list[Tensor]:
         """For each picture the probabilities (N, 28, 28) of what lies in its boxes belonging to the object."""
-        return self.roi_heads["mask_head"](features, [f.boxes for f in found], [f.classes for f in found])
-
-    def _padded(self, image: Tensor) -> Tensor:
-        mean, std = (image.new_tensor(values, dtype=torch.float32)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
-        height, width = image.shape[1:]
-        return functional.pad((image - mean) / std, (0, self.image_size - width, 0, self.image_size - height))
+        return self.roi_heads.mask_head(features, [f.boxes for f in found], [f.classes for f in found])
 
 
-def vitdet_h(image_size: int = 1024) -> ViTDet:
+def vitdet_h() -> ViTDet:
     """The network of the released COCO checkpoint: ViT-H, every eighth block global."""
-    return ViTDet(
-        width=1280,
-        depth=32,
-        heads=16,
-        window_blocks=tuple(i for i in range(32) if i % 8 != 7),
-        image_size=image_size,
-    )
+    return ViTDet(width=1280, depth=32, heads=16, window_blocks=tuple(i for i in range(32) if i % 8 != 7))
+
+
+def _padded(image: Tensor, size: int) -> Tensor:
+    """Normalised, with zeros at the right and below: (3, h, w) to (3, size, size)."""
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
+    height, width = image.shape[1:]
+    return functional.pad((image - mean) / std, (0, size - width, 0, size - height))
 
 
 def _choose(

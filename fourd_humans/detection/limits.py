@@ -1,0 +1,33 @@
+"""Which of the detections are kept, and what is said of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.people import Dropped, Float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Least score, and least width and height of a box in pixels of the frame."""
+
+    score: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+
+    def divide(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Dropped]]:
+        """Rows of the boxes (N, 4) xyxy with scores (N,) that are kept, and the others with the reason."""
+        size = boxes[:, 2:] - boxes[:, :2]
+        unsure = scores < self.score
+        small = (size < [self.width, self.height]).any(1)
+        dropped = []
+        for i in np.flatnonzero(unsure | small):
+            reason = f"its score is below {self.score:g}"
+            if not unsure[i]:
+                reason = f"smaller than {self.width:g}x{self.height:g} pixels"
+            x1, y1, x2, y2 = (float(number) for number in boxes[i])
+            dropped.append(Dropped((x1, y1, x2, y2), float(scores[i]), reason))
+        return np.flatnonzero(~unsure & ~small), dropped

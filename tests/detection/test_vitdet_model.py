@@ -1,0 +1,221 @@
+"""ViTDet against what detectron2 computes with the same small weights, and its parts against plain definitions."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.ops import roi_align
+
+from fourd_humans.detection.vitdet.backbone import Attention, position_table
+from fourd_humans.detection.vitdet.boxes import anchors, apply_deltas, clip, pool
+from fourd_humans.detection.vitdet.masks import paste
+from fourd_humans.detection.vitdet.model import vitdet_h
+
+SIZE = (200, 240)
+THRESHOLD = 0.012
+
+
+@pytest.fixture(scope="module")
+def image(vitdet_reference):
+    return torch.from_numpy(vitdet_reference["image"]).permute(2, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def reference_features(vitdet_reference):
+    return [torch.from_numpy(vitdet_reference[f"feat_p{level}"]) for level in range(2, 7)]
+
+
+@pytest.fixture(scope="module")
+def features(small_vitdet, image):
+    with torch.inference_mode():
+        return small_vitdet.features([image])
+
+
+def frame_boxes(found, reference) -> np.ndarray:
+    height, width = reference["output_size"]
+    return found.boxes.numpy() * np.array([width / SIZE[1], height / SIZE[0]] * 2, np.float32)
+
+
+def test_names_and_shapes(small_vitdet, vitdet_manifests):
+    def shapes(model):
+        return {name: list(value.shape) for name, value in model.state_dict().items()}
+
+    assert shapes(small_vitdet) == vitdet_manifests["small"]
+    with torch.device("meta"):
+        assert shapes(vitdet_h()) == vitdet_manifests["released"]
+
+
+def test_features(features, reference_features):
+    for ours, theirs in zip(features, reference_features, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_proposals(small_vitdet, features, vitdet_reference):
+    with torch.inference_mode():
+        ((boxes, logits),) = small_vitdet.proposal_generator(features, [SIZE])
+    np.testing.assert_allclose(boxes, vitdet_reference["proposal_boxes"], atol=1e-4 * max(SIZE))
+    np.testing.assert_allclose(logits, vitdet_reference["proposal_logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_detections_and_masks_from_the_same_features(small_vitdet, reference_features, vitdet_reference):
+    with torch.inference_mode():
+        (found,) = small_vitdet.detect(reference_features, [SIZE], score_threshold=THRESHOLD)
+        (probabilities,) = small_vitdet.masks(reference_features, [found])
+    boxes = frame_boxes(found, vitdet_reference)
+    np.testing.assert_allclose(boxes, vitdet_reference["boxes"], atol=0.05)
+    np.testing.assert_allclose(found.scores, vitdet_reference["scores"], atol=1e-4)
+    np.testing.assert_array_equal(found.classes, vitdet_reference["classes"])
+
+    size = tuple(vitdet_reference["output_size"])
+    width = int(vitdet_reference["mask_width"])
+    expected = np.unpackbits(vitdet_reference["masks"], axis=-1)[..., :width].astype(bool)
+    pairs = zip(probabilities.numpy(), boxes, strict=True)
+    ours = np.stack([paste(over_box, box, size).full() for over_box, box in pairs])
+    agreement = (ours == expected).mean((1, 2))
+    assert agreement.min() >= 0.999
+    assert expected.any((1, 2)).sum() > 90  # they are not equal for being empty
+
+
+def test_detections_from_the_image(small_vitdet, features, vitdet_reference):
+    """The random weights of the heads magnify rounding: an attention that sums in another order moves a few boxes by
+    up to 0.2 pixel, and scores that are alike to six digits change places. The reference itself is no nearer to the
+    same computed in double precision. So each box is looked for near its place, and nearly all must be exact."""
+    with torch.inference_mode():
+        (found,) = small_vitdet.detect(features, [SIZE], score_threshold=THRESHOLD)
+    distance = np.abs(frame_boxes(found, vitdet_reference)[None] - vitdet_reference["boxes"][:, None]).max(-1)
+    place = np.arange(100)
+    distance[np.abs(place[:, None] - place) > 3] = np.inf
+    rows, error = distance.argmin(1), distance.min(1)
+    assert (error <= 0.05).sum() >= 97
+    assert error.max() <= 0.5
+    np.testing.assert_array_equal(np.sort(rows), place)
+    np.testing.assert_allclose(found.scores[rows], vitdet_reference["scores"], atol=5e-4)
+    np.testing.assert_array_equal(found.classes[rows], vitdet_reference["classes"])
+
+
+def test_only_the_wanted_classes(small_vitdet, reference_features, vitdet_reference):
+    with torch.inference_mode():
+        (found,) = small_vitdet.detect(reference_features, [SIZE], score_threshold=THRESHOLD, classes=[65])
+    assert set(found.classes.tolist()) == {65}
+    expected = vitdet_reference["scores"][vitdet_reference["classes"] == 65]
+    np.testing.assert_allclose(found.scores[: len(expected)], expected, atol=1e-4)
+
+
+def test_a_batch_is_its_pictures_one_by_one(small_vitdet, image):
+    pictures = [image, image[:, 20:190, 10:100].flip(2)]
+    sizes = [picture.shape[1:] for picture in pictures]
+    with torch.inference_mode():
+        together = small_vitdet.detect(small_vitdet.features(pictures), sizes, score_threshold=0.05)
+        for picture, size, expected in zip(pictures, sizes, together, strict=True):
+            (alone,) = small_vitdet.detect(small_vitdet.features([picture]), [size], score_threshold=0.05)
+            assert len(alone.scores) == len(expected.scores)
+            torch.testing.assert_close(alone.scores, expected.scores, atol=1e-3, rtol=0)
+
+
+def test_nothing_found_gives_empty_boxes_and_masks(small_vitdet, reference_features):
+    with torch.inference_mode():
+        found = small_vitdet.detect(reference_features, [SIZE], score_threshold=0.99)
+        (probabilities,) = small_vitdet.masks(reference_features, found)
+    assert found[0].boxes.shape == (0, 4)
+    assert probabilities.shape == (0, 28, 28)
+
+
+def test_reduced_precision_stays_near(small_vitdet, image, reference_features):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        features = small_vitdet.features([image])
+        (found,) = small_vitdet.detect(features, [SIZE], score_threshold=THRESHOLD)
+    for ours, theirs in zip(features, reference_features, strict=True):
+        assert (ours - theirs).abs().mean() < 0.05 * theirs.abs().mean()
+    assert found.boxes.dtype == torch.float32
+
+
+def plain_attention(attention: Attention, x: torch.Tensor) -> torch.Tensor:
+    """One window, written out: softmax of q·k / √d plus q · R_h plus q · R_w."""
+    h, w, channels = x.shape
+    q, k, v = attention.qkv(x).view(h * w, 3, attention.heads, -1).permute(1, 2, 0, 3)
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    for query in range(h * w):
+        for key in range(h * w):
+            (y, x_), (key_y, key_x) = divmod(query, w), divmod(key, w)
+            scores[:, query, key] += q[:, query] @ attention.rel_pos_h[y - key_y + h - 1]
+            scores[:, query, key] += q[:, query] @ attention.rel_pos_w[x_ - key_x + w - 1]
+    return attention.proj((scores.softmax(-1) @ v).permute(1, 0, 2).reshape(h, w, channels))
+
+
+@torch.no_grad()
+def test_windowed_attention_is_plain_attention_in_each_window():
+    torch.manual_seed(0)
+    attention = Attention(8, heads=2, grid_size=7, window_size=3)
+    for parameter in attention.parameters():
+        parameter.normal_()
+    x = torch.randn(1, 4, 5, 8)
+    padded = functional.pad(x, (0, 0, 0, 1, 0, 2))  # zeros to 6x6, which take part
+    expected = torch.zeros(6, 6, 8)
+    for top in (0, 3):
+        for left in (0, 3):
+            window = padded[0, top : top + 3, left : left + 3]
+            expected[top : top + 3, left : left + 3] = plain_attention(attention, window)
+    torch.testing.assert_close(attention(x)[0], expected[:4, :5], atol=1e-5, rtol=1e-4)
+
+
+def test_positions_are_resampled_for_other_sizes():
+    relative = torch.arange(7.0)[:, None]  # distances -3..3
+    table = position_table(relative, 4)
+    assert table[2, 0] == relative[2 - 0 + 3]
+    assert position_table(relative, 2).shape == (2, 2, 1)
+    assert position_table(relative, 2)[0, 0] == 3  # distance 0 stays in the middle
+
+
+def test_anchors_are_centred_on_the_corners_of_cells():
+    features = [torch.zeros(1, 1, side, side) for side in (8, 4, 2, 1, 1)]
+    p2 = anchors(features)[0].view(8, 8, 3, 4)
+    np.testing.assert_allclose(p2[2, 5, 1], [20 - 16, 8 - 16, 20 + 16, 8 + 16])
+    size = p2[0, 0, :, 2:] - p2[0, 0, :, :2]
+    np.testing.assert_allclose(size[:, 1] / size[:, 0], [0.5, 1, 2], rtol=1e-6)
+    np.testing.assert_allclose(size.prod(1), 32**2, rtol=1e-6)
+
+
+def test_deltas_move_stretch_and_are_bounded():
+    box = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
+    moved = apply_deltas(torch.tensor([[1.0, -1.0, 5 * np.log(2.0), 100.0]]), box, (10.0, 5.0))
+    np.testing.assert_allclose(moved, [[22 - 20, 36 - 1250, 22 + 20, 36 + 1250]], rtol=1e-5)
+    np.testing.assert_allclose(clip(moved, (50, 40)), [[2, 0, 40, 50]], rtol=1e-5)
+
+
+def test_boxes_are_read_from_the_level_of_their_size():
+    torch.manual_seed(0)
+    features = [torch.randn(1, 2, side, side) for side in (256, 128, 64, 32, 16)]
+    sides = [40.0, 111.9, 112.1, 224.0, 447.0, 900.0]
+    boxes = torch.tensor([[3.0, 5.0, 3 + side, 5 + side] for side in sides])
+    pooled = pool(features, [boxes], 7)
+    for row, level in enumerate([0, 0, 1, 2, 2, 3]):
+        expected = roi_align(features[level], [boxes[row : row + 1]], 7, 1 / (4 * 2**level), aligned=True)
+        torch.testing.assert_close(pooled[row], expected[0])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10.3, 5.2, 60.7, 44.1),
+        (-20.0, -3.0, 30.0, 20.0),
+        (50.0, 30.0, 90.0, 70.0),
+        (0.0, 0.0, 80.0, 60.0),
+        (5, 5, 5.4, 9),
+    ],
+)
+def test_paste_is_bilinear_sampling_of_the_whole_frame(box):
+    probabilities = np.random.default_rng(1).random((28, 28), dtype=np.float32)
+    x1, y1, x2, y2 = box
+    y, x = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(80) + 0.5, indexing="ij")
+    places = torch.stack([(x - x1) / (x2 - x1) * 2 - 1, (y - y1) / (y2 - y1) * 2 - 1], -1).float()
+    sampled = functional.grid_sample(torch.from_numpy(probabilities)[None, None], places[None], align_corners=False)
+    full = paste(probabilities, np.array(box, np.float32), (60, 80)).full()
+    near_threshold = (sampled[0, 0] - 0.5).abs().numpy() < 1e-4
+    assert ((full == (sampled[0, 0] >= 0.5).numpy()) | near_threshold).all()
+
+
+def test_paste_of_a_box_outside_the_frame_is_empty():
+    mask = paste(np.ones((28, 28), np.float32), np.array([100, 10, 120, 30], np.float32), (60, 80))
+    assert mask.full().shape == (60, 80)
+    assert not mask.full().any()
