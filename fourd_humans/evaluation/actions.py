@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.evaluation.boxes import intersection_over_union
 
 FrameKey = tuple[str, str]  # video and timestamp
 MOST_PER_FRAME = 50  # labelled boxes of a frame that the official evaluation looks at, the best first
@@ -108,16 +108,6 @@ def _right(ranked: list[LabelledBox], truth: list[LabelledBox], iou: float) -> l
         if hit:
             taken.add(target)
     return right
-
-
-def intersection_over_union(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, M) of boxes (N, 4) and (M, 4), corners x1 y1 x2 y2. Boxes without area overlap nothing."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - common
-    return np.where(union > 0, common / np.where(union > 0, union, 1), 0.0)
 
 
 def read_boxes(
