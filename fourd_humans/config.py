@@ -105,8 +105,7 @@ class RenderConfig:
 class ResultsConfig:
     """What the result file holds beside the usual."""
 
-    textures: bool = False
-    appearance: bool = False
+    textures: bool = False  # every person's texture map: a megabyte each
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def track(
             ResultWriter(
                 results_path,
                 overwrite=overwrite,
+                folder=source.folder,
                 textures=config.results.textures,
-                appearance=config.results.appearance,
             )
         )
         drawing = None
