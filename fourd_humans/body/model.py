@@ -52,7 +52,7 @@ class SkinnedPoints(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def subset(self, points: Tensor) -> SkinnedPoints:
-        return SkinnedPoints(self.template[points], self.directions[:, points], self.weights[points])
+        return SkinnedPoints(self.template[points], self.directions[:, points].contiguous(), self.weights[points])
 
     def forward(self, coefficients: Tensor, rotations: Tensor, translations: Tensor) -> Tensor:
         """coefficients: (N, 217) betas, then pose feature. rotations: (N, 24, 3, 3), translations: (N, 24, 3): what
@@ -90,7 +90,7 @@ class BodyModel(nn.Module):
         self.parents: tuple[int, ...] = arrays.parents
 
         def tensor(array: np.ndarray) -> Tensor:
-            return torch.tensor(array, dtype=torch.float32)
+            return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
         directions = np.concatenate([arrays.shapedirs, arrays.posedirs], axis=2).transpose(2, 0, 1)
         self.surface = SkinnedPoints(tensor(arrays.v_template), tensor(directions), tensor(arrays.weights))
