@@ -1,6 +1,6 @@
 """Reads pickles of arrays from people we do not know, such as SMPL's, without running anything that is in them.
 
-A pickle is a program: it may name any function and call it. Here it gets nothing but what `array_calls` lists, all of it
+A pickle is a program: it may name any function and call it. Here it gets nothing but what `array_calls` lists, all
 made afresh for each file, so that it cannot change anything that outlives it. Classes of chumpy and scipy are never
 imported: a `Node` stands in for their objects and keeps what they held.
 """
