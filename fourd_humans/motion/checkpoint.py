@@ -1,0 +1,117 @@
+"""Pose transformers from files: the built-in one, this project's own checkpoints, and the released one."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fourd_humans.body.unpickling import read_pickle
+from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.motion.pose_transformer import NUMBERS, PoseTransformer
+
+BUILT_IN = Path(str(files(__package__) / "data" / "pose_transformer_lite.safetensors"))
+SETTINGS = "pose_transformer"  # where a file keeps the network's constructor arguments, as JSON
+OURS = "network."  # what names begin with in this project's training checkpoints
+RELEASED = "encoder."  # and in the released one
+RELEASED_STATISTICS = "mean_std.npy"
+RELEASED_CONFIG = "config_40006.yaml"
+
+
+def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | str = "cpu") -> PoseTransformer:
+    """A network with its statistics, ready to use.
+
+    path: a ``.safetensors`` file as `save_pose_transformer` writes it, a checkpoint of ``4dhumans train motion``, or
+    the released ``pose_predictor_40006.ckpt`` with ``mean_std.npy`` and ``config_40006.yaml`` beside it.
+
+    Raises: FourDHumansError naming the file where it is missing, is something else or does not fit its settings.
+    """
+    path = Path(path)
+    state = load_state_dict(path)
+    if f"{RELEASED}mask_token" in state:
+        state = {name.removeprefix(RELEASED): tensor for name, tensor in state.items() if name.startswith(RELEASED)}
+        network = _network(_released_settings(state, path), path)
+        statistics = _released_statistics(path.parent / RELEASED_STATISTICS)
+    else:
+        network = _network(_settings(path), path)
+        state = {name.removeprefix(OURS): tensor for name, tensor in state.items()}
+        if "mean" not in state or "std" not in state:
+            raise FourDHumansError(f"{path} lacks the mean and std of the poses it was trained on")
+        statistics = state.pop("mean"), state.pop("std")
+    load_strictly(network, state, path)
+    if any(values.shape != (NUMBERS,) for values in statistics):
+        raise FourDHumansError(f"{path}: mean and std must have {NUMBERS} numbers, not {len(statistics[0])}")
+    network.mean, network.std = (values.float() for values in statistics)
+    return network.to(device).eval()
+
+
+def save_pose_transformer(network: PoseTransformer, settings: dict[str, Any], path: Path | str) -> None:
+    """Write the weights in half precision, with the statistics and the constructor arguments `settings`."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    tensors |= {"mean": network.mean.cpu(), "std": network.std.cpu()}
+    save_file({name: t.half().contiguous() for name, t in tensors.items()}, path, {SETTINGS: json.dumps(settings)})
+
+
+def _settings(path: Path) -> str:
+    """What a file of this project says of the network in it."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(SETTINGS)
+    else:
+        text = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS)
+    if not isinstance(text, str):
+        raise FourDHumansError(f"{path} is not a pose transformer of this project or the released one")
+    return text
+
+
+def _network(settings: str, path: Path) -> PoseTransformer:
+    try:
+        arguments = json.loads(settings)
+        arguments["bottleneck"] = tuple(arguments["bottleneck"]) if arguments.get("bottleneck") else None
+        return PoseTransformer(**arguments)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError) as error:
+        raise FourDHumansError(f"{path} describes no pose transformer that can be built: {error}") from error
+
+
+def _released_settings(state: dict[str, Tensor], path: Path) -> str:
+    """The constructor arguments of the released network, from the shapes of its weights and the file beside it."""
+    heads, convolution = 8, {"stride": 5, "pad": 1}
+    try:
+        if (path.parent / RELEASED_CONFIG).is_file():
+            config = yaml.safe_load((path.parent / RELEASED_CONFIG).read_text(encoding="utf-8"))
+            heads, convolution = (config["configs"]["transformer"][key] for key in ("heads", "conv"))
+        return json.dumps(
+            {
+                "frames": state["pos_embedding_learned1"].shape[1],
+                "width": len(state["mask_token"]),
+                "depth": sum(name.startswith("transformer1.") and name.endswith("to_qkv.weight") for name in state),
+                "heads": heads,
+                "head_width": state["transformer1.layers.0.0.fn.to_out.0.weight"].shape[1] // heads,
+                "mlp_width": len(state["transformer1.layers.0.1.fn.net.0.weight"]),
+                "bottleneck": (convolution["stride"], convolution["pad"]),
+                "readout_width": len(state["smpl_head.0.fc1.weight"]),
+                "actions": len(state.get("action_head_ava.0.0.weight", ())),
+            }
+        )
+    except (KeyError, IndexError, TypeError, ZeroDivisionError, yaml.YAMLError) as error:
+        raise FourDHumansError(
+            f"{path} is not the released pose transformer with its configuration: {error}"
+        ) from error
+
+
+def _released_statistics(path: Path) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (229,) from the released array of two; numbers that it does not cover stay as they are."""
+    if not path.is_file():
+        raise FourDHumansError(f"the released pose transformer needs its statistics: {path} is missing")
+    mean, std = (np.ravel(values).astype(np.float32) for values in read_pickle(path))
+    missing = NUMBERS - len(mean)
+    return torch.from_numpy(np.pad(mean, (0, missing))), torch.from_numpy(np.pad(std, (0, missing), constant_values=1))

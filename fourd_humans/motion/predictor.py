@@ -1,0 +1,58 @@
+"""The next poses of all tracks, from the pose transformer, in one batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourd_humans.motion.pose_transformer import CAMERA, PoseTransformer
+
+
+class PosePredictor:
+    """What the tracker asks for every track's next pose.
+
+    Each track's history is written from the first position of a sequence on, at its own frame numbers; the frame
+    asked for is masked and read, each track at its own time offset. What no longer fits is written at the last
+    position, as in the released code.
+
+    network: as `load_pose_transformer` gives it.
+    """
+
+    def __init__(self, network: PoseTransformer) -> None:
+        self.network = network.eval()
+
+    @torch.inference_mode()
+    def __call__(self, poses: NDArray, times: NDArray, ahead: NDArray) -> NDArray[np.float32]:
+        """poses: (T, H, 229), oldest first, the camera being the crop's with its last number divided by 200.
+
+        times: (T, H) their frame numbers, not decreasing; of equal ones the last counts. ahead: (T,) frames after the
+        last of `times` to look, from 1. Returns (T, 229).
+        """
+        network, device = self.network, self.network.mean.device
+        last = network.frames - 1
+        steps = torch.from_numpy(np.asarray(times - times[:, :1], dtype=np.int64)).to(device)
+        asked = steps[:, -1:] + torch.from_numpy(np.asarray(ahead, dtype=np.int64)).to(device)[:, None]
+        if network.start is not None:  # trained without the tracker's camera numbers; forgets what lies too far back
+            too_far = (asked - last).clamp(min=0)
+            steps, asked = steps - too_far, asked - too_far
+        numbers = torch.from_numpy(np.asarray(poses, dtype=np.float32)).to(device)
+        if network.start is not None:
+            numbers = numbers.clone()
+            numbers[..., CAMERA] = network.mean[CAMERA]
+        outdated = torch.cat([steps[:, 1:] == steps[:, :-1], torch.zeros_like(steps[:, :1], dtype=torch.bool)], 1)
+        masked = outdated | (steps < 0)
+        positions = steps.clamp(0, last)
+        asked = asked.clamp(max=last)
+        if not network.has_bottleneck:
+            numbers = torch.cat([numbers, numbers[:, -1:]], 1)
+            masked = torch.cat([masked, torch.ones_like(asked, dtype=torch.bool)], 1)
+            return network(numbers, masked, torch.cat([positions, asked], 1))[:, -1].cpu().numpy()
+        sequence = numbers.new_zeros(len(numbers), network.frames, numbers.shape[-1])
+        empty = torch.ones(len(numbers), network.frames, dtype=torch.bool, device=device)
+        rows = torch.arange(len(numbers), device=device)
+        for step in range(numbers.shape[1]):  # in order: later ones win
+            sequence[rows, positions[:, step]] = numbers[:, step]
+            empty[rows, positions[:, step]] = False
+        tokens = network.encode(sequence, empty)[rows, asked[:, 0]]
+        return network.read_pose(tokens).cpu().numpy()
