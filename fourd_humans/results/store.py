@@ -120,7 +120,7 @@ def load_tracklets(path: Path | str) -> Tracklets:
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except OSError as error:
-        raise FourDHumansError(f"cannot read {path}: {error.strerror}") from error
+        raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
         raise FourDHumansError(
             f"{path} refused: it asks for '{error.name}', which has no place in a result file; nothing was run"

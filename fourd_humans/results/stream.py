@@ -12,7 +12,7 @@ import io
 import pickle
 import zlib
 from bz2 import BZ2File
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from lzma import LZMAFile
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -25,6 +25,7 @@ from fourd_humans.body.unpickling import Refused, array_calls
 PROTOCOL = 3  # the last without frames, which could not be put together like this
 COMPRESSION = 3  # zlib's level, as joblib's files of the released tracker have it
 CHUNK = 1 << 20
+JOBLIB_ARRAY = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 BEGIN, SET_ITEM, STOP = pickle.PROTO + bytes([PROTOCOL]) + pickle.EMPTY_DICT, pickle.SETITEM, pickle.STOP
 
 
@@ -60,16 +61,23 @@ def read_dict(path: Path) -> tuple[dict[Any, Any], bool]:
     Returns: the dict, and whether all of it was there.
     Raises: OSError; Refused for a file that asks for anything else; ValueError for what is no such file.
     """
-    with path.open("rb") as raw:
-        unpickler = _Unpickler(_Exactly(_decompressed(raw)))
-        try:
-            found, complete = unpickler.load(), True
-        except Refused:
-            raise
-        except Exception as error:  # a damaged pickle can raise anything
-            found, complete = unpickler.outermost(), False
-            if not found:
-                raise ValueError(" ".join(str(error).split())[:100] or type(error).__name__) from error
+    complete = True
+    try:
+        with path.open("rb") as raw:
+            found = _FastUnpickler(_decompressed(raw)).load()
+    except (OSError, Refused):
+        raise
+    except Exception:  # arrays between, as joblib has them, or an early end: a damaged pickle can raise anything
+        with path.open("rb") as raw:
+            unpickler = _Unpickler(_decompressed(raw))
+            try:
+                found = unpickler.load()
+            except Refused:
+                raise
+            except Exception as error:
+                found, complete = unpickler.outermost(), False
+                if not found:
+                    raise ValueError(" ".join(str(error).split())[:100] or type(error).__name__) from error
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, not a dict of frames")
     return found, complete
@@ -94,24 +102,32 @@ def _pickled(value: Any) -> bytes:
     return buffer.getvalue()[2:-1]
 
 
+class _FastUnpickler(pickle.Unpickler):
+    """For files that are whole and hold nothing but a pickle."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, encoding="latin1")
+        self._calls = _calls()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == JOBLIB_ARRAY:
+            raise pickle.UnpicklingError("arrays lie between")
+        return _find(self._calls, module, name)
+
+
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler, not C's: what it has made when it fails can be had, and arrays between can be read."""
+    """Python's own unpickler, ten times slower: but what it has made when it fails can be had, and arrays that lie
+    between can be read."""
 
     dispatch: ClassVar[dict[int, Any]] = pickle._Unpickler.dispatch.copy()
 
-    def __init__(self, file: _Exactly) -> None:
-        super().__init__(file, encoding="latin1")
-        self._file = file
-        self._calls = array_calls() | {
-            ("numpy", "ndarray"): _array,
-            ("builtins", "bytearray"): _bytearray,
-            ("joblib.numpy_pickle", "NumpyArrayWrapper"): _JoblibArray,
-        }
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = _Exactly(file)
+        super().__init__(self._file, encoding="latin1")
+        self._calls = _calls() | {JOBLIB_ARRAY: _JoblibArray}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._calls:
-            return self._calls[module, name]
-        raise Refused(f"{module}.{name}")
+        return _find(self._calls, module, name)
 
     def load_build(self) -> None:
         """Set an object's state, which only arrays and their types have."""
@@ -137,7 +153,7 @@ class _JoblibArray:
     def read(self, state: dict[str, Any], file: _Exactly) -> Any:
         dtype, shape = state["dtype"], tuple(int(length) for length in state["shape"])
         if dtype.hasobject:
-            return _Unpickler(file).load()
+            return _Unpickler(file.file).load()
         if state.get("numpy_array_alignment_bytes") is not None:
             file.read(file.read(1)[0])
         count = int(np.prod([np.int64(length) for length in shape]))
@@ -150,20 +166,21 @@ class _Exactly:
     """Reads as much as is asked for, or raises EOFError: without that, a cut-off array would pass for a short one."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        self.file = file
 
     def read(self, count: int) -> bytes:
-        parts = []
-        while count > 0:
-            part = self._file.read(min(count, CHUNK))  # the count may be nonsense, too large to ask for at once
-            if not part:
-                raise EOFError("the file ends early")
-            parts.append(part)
-            count -= len(part)
+        data = self.file.read(min(count, CHUNK))  # the count may be nonsense, too large to ask for at once
+        if len(data) == count:
+            return data
+        parts = [data]
+        while (count := count - len(parts[-1])) > 0 and parts[-1]:
+            parts.append(self.file.read(min(count, CHUNK)))
+        if count > 0:
+            raise EOFError("the file ends early")
         return b"".join(parts)
 
     def readline(self) -> bytes:
-        line = self._file.readline()
+        line = self.file.readline()
         if not line.endswith(b"\n"):
             raise EOFError("the file ends early")
         return line
@@ -207,15 +224,25 @@ def _decompressed(file: IO[bytes]) -> IO[bytes]:
     return file
 
 
-def _array(shape: tuple[int, ...], dtype: str, buffer: bytearray) -> NDArray[Any]:
-    """Of `_Pickler`. Not by numpy.ndarray, which would take the bytes of an array of objects for their addresses."""
-    kind = np.dtype(dtype)
-    if kind.hasobject or not isinstance(buffer, bytearray):
-        raise Refused(f"an array of type {dtype}")
-    return (np.frombuffer(buffer, kind) if buffer else np.zeros(0, kind)).reshape(shape)
+def _calls() -> dict[tuple[str, str], Callable[..., Any]]:
+    """What a result file may call, made afresh for each: a pickle could change what it is given."""
+
+    def array(shape: tuple[int, ...], dtype: str, buffer: bytearray) -> NDArray[Any]:
+        """Not numpy.ndarray itself, which would take the bytes of an array of objects for their addresses."""
+        kind = np.dtype(dtype)
+        if kind.hasobject or not isinstance(buffer, bytearray):
+            raise Refused(f"an array of type {dtype}")
+        return (np.frombuffer(buffer, kind) if buffer else np.zeros(0, kind)).reshape(shape)
+
+    def writable_bytes(*content: bytes) -> bytearray:
+        if not all(isinstance(part, bytes) for part in content):  # a number would ask for so much memory
+            raise Refused("a bytearray of no bytes")
+        return bytearray(*content)
+
+    return array_calls() | {("numpy", "ndarray"): array, ("builtins", "bytearray"): writable_bytes}
 
 
-def _bytearray(*content: bytes) -> bytearray:
-    if not all(isinstance(part, bytes) for part in content):  # a number would ask for so much memory
-        raise Refused("a bytearray of no bytes")
-    return bytearray(*content)
+def _find(calls: dict[tuple[str, str], Callable[..., Any]], module: str, name: str) -> Any:
+    if (module, name) not in calls:
+        raise Refused(f"{module}.{name}")
+    return calls[module, name]
