@@ -65,6 +65,7 @@ class ViTDet(nn.Module):
             pretraining_size=pretraining_size,
         )
         self.image_size = image_size
+        self.classes = classes
         self.backbone = SimpleFeaturePyramid(net, width, channels)
         self.proposal_generator = RegionProposals(channels)
         self.roi_heads = RegionHeads(channels, classes, box_convolutions, box_hidden, mask_convolutions)

@@ -56,6 +56,8 @@ class ViTDetDetector:
     ) -> None:
         if image_size is not None and (image_size < 32 or image_size % 32):
             raise UsageError(f"ViTDet takes a detection.image_size that is a multiple of 32, not {image_size}")
+        if not 0 <= category < model.classes:
+            raise UsageError(f"ViTDet takes a detection.category from 0 to {model.classes - 1}, not {category}")
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         if compile:
