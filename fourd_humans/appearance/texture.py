@@ -70,7 +70,9 @@ class Appearance:
         vertices = np.concatenate(skins) + np.concatenate([people.camera for people in bodies])[:, None]
         return np.split(vertices, np.cumsum([len(people) for people in bodies])[:-1])
 
-    def _textures(self, image: NDArray[np.uint8], masks: list[Mask] | None, bodies: Bodies, vertices: Float) -> Float:
+    def _textures(
+        self, image: NDArray[np.uint8], masks: Sequence[Mask | None] | None, bodies: Bodies, vertices: Float
+    ) -> Float:
         textures = np.zeros((len(bodies), 4, TEXTURE_SIZE, TEXTURE_SIZE), np.float32)
         textures[:, 3] = -1
         intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
@@ -83,9 +85,10 @@ class Appearance:
             seen_through = window.intrinsics(intrinsics)
             picture = window.cut(image)
             depth, _ = rasterise(vertices[near], self.faces, seen_through, picture.shape[:2])
-            mask = np.ones(picture.shape[:2], bool) if masks is None else window.cut_mask(masks[person])
+            mask = masks[person] if masks else None
+            usable = np.ones(picture.shape[:2], bool) if mask is None else window.cut_mask(mask)
             _fill_texture(
-                picture, mask, depth, skin, self.faces, self.texels, self.texel_faces, self.texel_weights,
+                picture, usable, depth, skin, self.faces, self.texels, self.texel_faces, self.texel_weights,
                 np.array([seen_through.focal_length, *seen_through.principal_point]),
                 textures[person].reshape(4, -1), IMAGENET_MEAN, IMAGENET_DEVIATION * TEXTURE_SCALE,
             )  # fmt: skip
@@ -111,7 +114,7 @@ class _Window:
         """The enlarged or reduced window of the frame; reducing averages, so that a texel is not one noisy pixel."""
         part = image[self.top : self.bottom, self.left : self.right]
         method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-        return cv2.resize(part, None, fx=self.scale, fy=self.scale, interpolation=method)
+        return np.asarray(cv2.resize(part, None, fx=self.scale, fy=self.scale, interpolation=method), np.uint8)
 
     def cut_mask(self, mask: Mask) -> NDArray[np.bool_]:
         """The same of a mask."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.body.camera import Intrinsics, project
-from fourd_humans.people import Bodies, Detections, Float, Mask, concatenate
+from fourd_humans.people import Bodies, Detections, Float, concatenate
 from fourd_humans.tracking.observation import cameras_at, pose_vectors, split_poses
 from fourd_humans.tracking.track import Track
 
@@ -24,15 +24,14 @@ def hidden_people(
     seen = [track.last_seen for track in tracks if track.last_seen is not None]
     if not seen:
         return []
-    last = concatenate([replace(body, texture=None) for _, body in seen])
+    last = concatenate([body for _, body in seen])
     bodies = _move(last, np.stack([track.expected.location for track in tracks]), size)
     bodies = _pose(bodies, np.stack([track.expected.pose for track in tracks]), joints)
-    bodies = replace(
-        bodies,
-        joints_2d=project(bodies.joints_3d, bodies.camera, _intrinsics(bodies)),
-        texture=np.stack([track.texture for track in tracks]),
-    )
-    return [(_carry(detection, last[row], bodies[row], size), bodies[row]) for row, (detection, _) in enumerate(seen)]
+    bodies = replace(bodies, joints_2d=project(bodies.joints_3d, bodies.camera, _intrinsics(bodies)))
+    return [
+        (_carry(detection, last[row], bodies[row]), replace(bodies[row], texture=track.texture[None]))
+        for row, (track, (detection, _)) in enumerate(zip(tracks, seen, strict=True))
+    ]
 
 
 def _move(bodies: Bodies, locations: NDArray, size: tuple[int, int]) -> Bodies:
@@ -60,7 +59,7 @@ def _pose(bodies: Bodies, poses: NDArray, joints: Joints | None) -> Bodies:
     return replace(bodies, global_orient=global_orient, body_pose=body_pose, betas=betas, joints_3d=joints_3d)
 
 
-def _carry(detection: Detections, before: Bodies, after: Bodies, size: tuple[int, int]) -> Detections:
+def _carry(detection: Detections, before: Bodies, after: Bodies) -> Detections:
     """The detection moved and scaled with its crop. Nothing of the person is in view: no mask, keypoints unscored."""
     scale = after.crop_size / before.crop_size
 
@@ -73,7 +72,7 @@ def _carry(detection: Detections, before: Bodies, after: Bodies, size: tuple[int
     return Detections(
         boxes=carry(detection.boxes.reshape(2, 2)).reshape(1, 4),
         scores=detection.scores,
-        masks=None if detection.masks is None else [Mask(np.zeros((0, 0), bool), 0, 0, size)],
+        masks=None if detection.masks is None else [None],
         keypoints=keypoints,
         annotations=None if detection.annotations is None else [None],
     )

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from fourd_humans.people import Bodies, Detections, Float
@@ -69,7 +70,7 @@ class Track:
     times: (H,), poses: (H, 229), locations: (H, 99): the last H observations; a young track repeats its first.
     texture: (4, 256, 256), all that was seen of the person so far, newer looks weighing little.
     expected: at the frame being worked on. next: at the frame after it.
-    last_seen: the rows of detection and body that the last observation came from.
+    last_seen: the rows of detection and body, without texture, that the last observation came from.
     unreported: records of a tentative track, given out once it is confirmed.
     """
 
@@ -115,12 +116,21 @@ class Track:
 def mix_textures(old: Float, new: Float, alpha: float) -> Float:
     """(4, 256, 256): where both were seen, (1 - alpha)·old + alpha·new; where one was, that one.
 
-    The last channel is 1 where a texel was seen and -1 where not; unseen texels stay 0.
+    The last channel is 1 where a texel was seen and -1 where not; unseen texels are 0.
     """
-    in_old, in_new = old[3] > 0.5, new[3] > 0.5
-    weight = np.where(in_old & in_new, np.float32(alpha), in_new.astype(np.float32))
     mixed = np.empty_like(old)
-    mixed[:3] = old[:3] + weight * (new[:3] - old[:3])
-    mixed[:3] *= in_old | in_new
-    mixed[3] = np.where(in_old | in_new, 1, -1)
+    _mix(old.reshape(4, -1), new.reshape(4, -1), alpha, mixed.reshape(4, -1))
     return mixed
+
+
+@njit(nogil=True, cache=True)
+def _mix(old, new, alpha, mixed):  # type: ignore[no-untyped-def]
+    for texel in range(old.shape[1]):
+        in_old, in_new = old[3, texel] > 0.5, new[3, texel] > 0.5
+        weight = (alpha if in_old else 1.0) if in_new else 0.0  # of the new
+        mixed[3, texel] = 1 if in_old or in_new else -1
+        for channel in range(3):
+            if in_old or in_new:
+                mixed[channel, texel] = (1 - weight) * old[channel, texel] + weight * new[channel, texel]
+            else:
+                mixed[channel, texel] = 0

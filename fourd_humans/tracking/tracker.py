@@ -86,11 +86,17 @@ class Tracker:
 
         Raises: ValueError for bodies that are not finite or not in front of the camera.
         """
-        association = self.associate(observe(frame_index, size, detections, bodies), shot)
+        observations = observe(frame_index, size, detections, bodies)
+        association = self.associate(observations, shot)
         detections = replace(detections, dropped=[])  # of the frame, not of its people
-        for row, track in enumerate(association.tracks):
-            track.last_seen = detections[row], bodies[row]
-        return self._report(frame_index, size)
+        bodies = replace(bodies, texture=None)  # a megabyte each, which no track needs to keep
+
+        hidden = [track for track in self.tracks if track.time_since_seen]
+        people = dict(zip((track.id for track in hidden), hidden_people(hidden, size, self.joints), strict=True))
+        for row, (track, observation) in enumerate(zip(association.tracks, observations, strict=True)):
+            detection, body = track.last_seen = detections[row], bodies[row]
+            people[track.id] = detection, replace(body, texture=observation.texture[None])
+        return self._report(frame_index, people)
 
     def associate(self, observations: Sequence[Observation], shot: bool = False) -> Association:
         """One step on bare numbers: match the observations of one frame, update all tracks, predict the next frame."""
@@ -99,9 +105,9 @@ class Tracker:
             track.expected = track.next
         cost = self._cost(observations)
         owners: dict[int, Track] = {}
-        for row, column in zip(*linear_sum_assignment(cost), strict=True):
+        for row, column in np.stack(linear_sum_assignment(cost), axis=1).tolist():
             if cost[row, column] <= self.threshold:
-                track = owners[int(column)] = self.tracks[row]
+                track = owners[column] = self.tracks[row]
                 track.see(observations[column], shot, self.texture_mixing)
                 if track.hits >= self.min_hits or observations[column].annotated:
                     track.state = TrackState.CONFIRMED
@@ -148,17 +154,13 @@ class Tracker:
         self.tracks.append(track)
         return track
 
-    def _report(self, frame_index: int, size: tuple[int, int]) -> list[TrackRecord]:
+    def _report(self, frame_index: int, people: dict[int, tuple[Detections, Bodies]]) -> list[TrackRecord]:
         """The records of all confirmed tracks, with those kept back while a track was tentative."""
-        hidden = [track for track in self.tracks if track.time_since_seen]
-        shown = {track.id: track.last_seen for track in self.tracks}
-        shown |= zip((track.id for track in hidden), hidden_people(hidden, size, self.joints), strict=True)
         records: list[TrackRecord] = []
         for track in self.tracks:
-            person = shown[track.id]
-            assert person is not None  # every track comes from a detection
+            predictions = track.next.pose, track.next.location
             track.unreported.append(
-                TrackRecord(frame_index, track.id, track.time_since_seen, *person, track.next.pose, track.next.location)
+                TrackRecord(frame_index, track.id, track.time_since_seen, *people[track.id], *predictions)
             )
             if track.state is TrackState.CONFIRMED:
                 records += track.unreported
