@@ -40,6 +40,9 @@ class DetectionConfig:
     min_width: float = 0.0  # pixels of the full frame
     min_height: float = 0.0
     image_size: int = 512  # longer side that the detector sees
+    category: int = 0  # COCO class looked for, 0..79, 0 being people (vitdet, detectron2)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # (vitdet)
+    compile: bool = False  # (vitdet)
 
 
 @dataclass(frozen=True)
