@@ -70,7 +70,7 @@ ENTRIES = {
         ),
         Entry(
             "hmr2a",
-            "HMR 2.0a, body recovery (the paper's numbers)",
+            "HMR 2.0a, body recovery",
             "epoch=35-step=1000000.ckpt",
             (Download(f"{BERKELEY}/hmr2a_model.tar.gz", (_HMR2_CHECKPOINT, _HMR2_CONFIG)),),
             2.7,

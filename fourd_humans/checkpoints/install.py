@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from fourd_humans.checkpoints.catalogue import Download, Entry
 from fourd_humans.checkpoints.download import Progress, fetch
-from fourd_humans.checkpoints.store import folder_of, home, record, sha256
+from fourd_humans.checkpoints.store import downloads_of, folder_of, record, sha256
 from fourd_humans.errors import FourDHumansError, UsageError
 
 
@@ -34,8 +34,8 @@ def install(
     if local is not None:
         sources = [_in_folder(download, local) for download in entry.downloads]
     else:
-        downloads = home() / "downloads" / entry.name
-        sources = [[_downloaded(download, downloads, mirror, progress(download.name))] for download in entry.downloads]
+        folder = downloads_of(entry.name)
+        sources = [[_downloaded(download, folder, mirror, progress(download.name))] for download in entry.downloads]
     target = folder_of(entry.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=target.parent))
@@ -46,10 +46,14 @@ def install(
             origins[download.name] = {"from": origin} | _put(download, paths, staging)
         record(staging, origins)
         _swap(staging, target)
+    except FourDHumansError:
+        if local is None:
+            shutil.rmtree(folder)  # what has come is no good, and is not to be used again
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if local is None:
-        shutil.rmtree(downloads)
+        shutil.rmtree(folder)
     return target
 
 
@@ -76,7 +80,7 @@ def unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
     except tarfile.FilterError as error:
         raise FourDHumansError(f"{archive} is refused: {error}") from error
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise FourDHumansError(f"{archive} is damaged ({error}); delete it and download it again") from error
+        raise FourDHumansError(f"{archive} is damaged ({error}); download it again") from error
     if missing:
         raise FourDHumansError(f"{archive} does not hold {', '.join(sorted(map(str, missing)))}")
 

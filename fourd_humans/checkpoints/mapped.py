@@ -1,10 +1,16 @@
-"""A second, faster copy of weights: safetensors, which is mapped into memory instead of read and unpacked."""
+"""Weights that are mapped into memory instead of read, so that a model starts in a second whatever its size.
+
+PyTorch's zip files and safetensors can be mapped as they are. Pickles (detectron2's) and PyTorch's files from before
+2020 cannot: of those a safetensors copy is kept, which makes the second start as fast.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,15 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def load_mapped(path: Path | str) -> dict[str, Tensor]:
-    """What `load_state_dict` gives, kept as safetensors in the cache folder for the next time.
+    """What `load_state_dict` gives, memory-mapped: from the second time on for files that cannot be mapped themselves.
 
     The copy belongs to one file at one time: it is made anew when the file's size or date changes.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" or not path.is_file():
+    if path.suffix == ".safetensors" or not path.is_file() or zipfile.is_zipfile(path):
         return load_state_dict(path)
-    copy = copy_of(path)
-    stamp = _stamp(path)
+    copy, stamp = copy_of(path), _stamp(path)
     if _stamp_of_copy(copy) == stamp:
         return load_file(copy)
     weights = load_state_dict(path)
@@ -36,8 +41,9 @@ def load_mapped(path: Path | str) -> dict[str, Tensor]:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, metadata=stamp)
         temporary.replace(copy)
     except (OSError, SafetensorError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        log.warning("no fast copy of %s is kept, so that it will load slowly again: %s", path, error)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        log.warning("%s will load as slowly the next time, because no fast copy could be kept: %s", path, error)
     return weights
 
 

@@ -27,6 +27,11 @@ def folder_of(name: str) -> Path:
     return home() / "models" / name
 
 
+def downloads_of(name: str) -> Path:
+    """Where what has come of an entry waits until all of it is here and installed."""
+    return home() / "downloads" / name
+
+
 def find(name: str) -> Path | None:
     """The file to load for a catalogue entry, or for ``smpl``; None where it is not installed."""
     path = folder_of(name) / (SMPL_FILE if name == SMPL else ENTRIES[name].main)
