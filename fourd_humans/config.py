@@ -50,7 +50,7 @@ class RecoveryConfig:
     """How bodies are recovered from the boxes."""
 
     backend: str = "landmarks"  # landmarks (lite), hmr2 (paper)
-    batch_size: int = 32  # people
+    batch_size: int | None = None  # people at once; null: what fits into the GPU's free memory (hmr2)
     checkpoint: str | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
