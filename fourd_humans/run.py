@@ -79,13 +79,9 @@ def track(
     summary = TrackResult(results_path, video_path, seconds=pipeline.seconds)
 
     with ExitStack() as sinks:
+        folder = source.path if source.path.is_dir() else ""
         results = sinks.enter_context(
-            ResultWriter(
-                results_path,
-                overwrite=overwrite,
-                folder=source.folder,
-                textures=config.results.textures,
-            )
+            ResultWriter(results_path, overwrite=overwrite, folder=folder, textures=config.results.textures)
         )
         drawing = None
         if video_path is not None:
