@@ -24,28 +24,30 @@ def vitdet_manifests():
     return {name: json.loads((DATA / "vitdet" / file).read_text()) for name, file in names.items()}
 
 
-def make_small_vitdet() -> ViTDet:
+@pytest.fixture(scope="session")
+def vitdet_sizes():
+    """The small model's, as arguments."""
     settings = json.loads((DATA / "vitdet" / "vitdet_small.json").read_text())
-    return ViTDet(
-        width=settings["embed_dim"],
-        depth=settings["depth"],
-        heads=settings["num_heads"],
-        window_blocks=tuple(settings["window_block_indexes"]),
-        window_size=settings["window_size"],
-        image_size=settings["img_size"],
-        pretraining_size=settings["pretrain_img_size"],
-        channels=settings["fpn_channels"],
-        box_convolutions=tuple(settings["box_conv_dims"]),
-        box_hidden=settings["box_fc_dims"][0],
-        mask_convolutions=tuple(settings["mask_conv_dims"][:-1]),  # there the last is the doubling's
-        classes=settings["num_classes"],
-    )
+    return {
+        "width": settings["embed_dim"],
+        "depth": settings["depth"],
+        "heads": settings["num_heads"],
+        "window_blocks": tuple(settings["window_block_indexes"]),
+        "window_size": settings["window_size"],
+        "image_size": settings["img_size"],
+        "pretraining_size": settings["pretrain_img_size"],
+        "channels": settings["fpn_channels"],
+        "box_convolutions": tuple(settings["box_conv_dims"]),
+        "box_hidden": settings["box_fc_dims"][0],
+        "mask_convolutions": tuple(settings["mask_conv_dims"][:-1]),  # there the last is the doubling's
+        "classes": settings["num_classes"],
+    }
 
 
 @pytest.fixture(scope="session")
-def small_vitdet():
+def small_vitdet(vitdet_sizes):
     """The small model with the weights the reference was computed with."""
-    model = make_small_vitdet()
+    model = ViTDet(**vitdet_sizes)
     fill_weights = runpy.run_path(str(DATA / "fill_weights.py"))["fill_weights"]
     model.load_state_dict(fill_weights(model.state_dict(), scale=0.12))
     return model.eval()

@@ -76,7 +76,7 @@ class ViTDet(nn.Module):
         size: of the square they are padded to, a multiple of 32; None is the one the network was trained with. For
         other sizes its positions are resampled.
         """
-        return self.backbone(torch.stack([_padded(image, size or self.image_size) for image in images]))
+        return self.backbone(torch.stack([padded(image, size or self.image_size) for image in images]))
 
     def detect(
         self,
@@ -109,7 +109,7 @@ def vitdet_h() -> ViTDet:
     return ViTDet(width=1280, depth=32, heads=16, window_blocks=tuple(i for i in range(32) if i % 8 != 7))
 
 
-def _padded(image: Tensor, size: int) -> Tensor:
+def padded(image: Tensor, size: int) -> Tensor:
     """Normalised, with zeros at the right and below: (3, h, w) to (3, size, size)."""
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
     height, width = image.shape[1:]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fourd_humans import checkpoints
@@ -18,7 +18,7 @@ from fourd_humans.checkpoints.loading import load_strictly
 from fourd_humans.checkpoints.mapped import load_mapped
 from fourd_humans.detection.limits import Limits
 from fourd_humans.detection.vitdet.masks import paste
-from fourd_humans.detection.vitdet.model import Instances, ViTDet, vitdet_h
+from fourd_humans.detection.vitdet.model import Instances, vitdet_h
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Detections, Frame
 
@@ -26,6 +26,35 @@ log = logging.getLogger(__name__)
 
 PERSON = 0  # among the 80 classes of COCO, in the order of their numbers
 MOST = 1000  # in a frame; as many as there are proposals
+
+
+class Network(Protocol):
+    """What the stage asks of a network: that of `ViTDet`, which says what each part does."""
+
+    image_size: int
+    classes: int
+
+    @property
+    def backbone(self) -> nn.Module: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+    def features(self, images: Sequence[Tensor], size: int | None = None) -> list[Tensor]: ...
+
+    def detect(
+        self,
+        features: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        score_threshold: float,
+        nms_threshold: float = 0.5,
+        classes: Sequence[int] | None = None,
+        max_detections: int = 100,
+    ) -> list[Instances]: ...
+
+    def masks(self, features: Sequence[Tensor], found: Sequence[Instances]) -> list[Tensor]: ...
 
 
 class ViTDetDetector:
@@ -41,7 +70,7 @@ class ViTDetDetector:
 
     def __init__(
         self,
-        model: ViTDet,
+        model: Network,
         device: torch.device | str,
         *,
         score_threshold: float = 0.8,
