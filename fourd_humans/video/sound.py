@@ -34,7 +34,7 @@ def add_sound(output: OutputContainer, path: Path, begin: float) -> Iterator[tup
         source.close()
         return iter(())
     audio = source.streams.audio[0]
-    copied = audio.codec_context is not None and audio.codec_context.name in COPIED_CODECS
+    copied = audio.codec_context is not None and audio.codec_context.codec.canonical_name in COPIED_CODECS
     target: Any
     if copied:
         target = output.add_stream_from_template(audio)

@@ -73,7 +73,7 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
         has = f"; it has about {total} frames" if total else ""
         raise UsageError(f"{path} has no readable frame between {start or 0} and {end or 'its end'}{has}")
     if first is None:
-        raise FourDHumansError(f"no frame of {path} can be decoded")
+        raise FourDHumansError(f"no frame of {path} can be decoded; is it complete?")
     begins, ends = (_as_frames(position, frame_rate) for position in (start or 0, end))
     last = min((count for count in (total, ends) if count is not None), default=None)
     return Source(

@@ -66,6 +66,7 @@ class VideoWriter:
         self._tick = Fraction(1, rate.numerator * -(-FINEST_TICK // rate.numerator))  # divides 1/rate without a rest
         self._container: Any = None
         try:
+            self._partial.touch()  # FFmpeg opens it only with the first picture
             self._container = av.open(f"file:{self._partial}", "w", format="mp4", options={"movflags": "faststart"})
             self._stream: Any = self._container.add_stream("libx264", rate=rate)
         except (FFmpegError, OSError) as error:

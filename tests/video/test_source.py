@@ -1,0 +1,201 @@
+"""Opening and reading videos: what each frame is, when it is, and what is said of files that are not whole."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numbered import number_in, numbered
+
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.people import Frame
+from fourd_humans.video import BadFrame, open_source, parse_position
+
+DEMO = Path(__file__).parents[2] / "demo_videos"
+
+
+def good(frames):
+    return [frame for frame in frames if isinstance(frame, Frame)]
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [("120", 120), ("3.5s", 3.5), ("12s", 12.0), (".5s", 0.5), ("0:03.5", 3.5), ("2:10", 130.0), ("1:02:03", 3723.0)],
+)
+def test_positions_are_frames_or_seconds(text, position):
+    assert parse_position(text) == position
+    assert type(parse_position(text)) is type(position)
+
+
+@pytest.mark.parametrize("text", ["", "3.5", "-4", "0:75", "4 frames", "s", "1:2:3:4"])
+def test_other_positions_are_refused_with_examples(text):
+    with pytest.raises(UsageError, match=r"frame number \(120\) or a time \(3.5s"):
+        parse_position(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.avi", "mpeg4"),
+                        ("a.webm", "libvpx"), ("a.mov", "mjpeg")]
+)  # fmt: skip
+def test_every_frame_comes_once_in_order_with_its_time(make_video, name, codec):
+    source = open_source(make_video(name, codec=codec))
+    frames = list(source)
+    assert [number_in(frame.image) for frame in frames] == list(range(60))
+    assert [frame.index for frame in frames] == list(range(60))
+    assert [frame.name for frame in frames][:2] == ["000000", "000001"]
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(60) / 30, atol=1e-3)
+    assert source.frame_rate == pytest.approx(30)
+    assert source.frame_count == 60
+    assert source.size == (48, 128)
+    assert source.name == "a"
+    assert not source.is_image
+    assert [number_in(frame.image) for frame in source] == list(range(60)), "it can be read again"
+
+
+def test_pictures_are_rgb(make_video):
+    image = next(iter(open_source(make_video()))).image
+    assert image.dtype == np.uint8
+    assert image[4, 4, 0] > 180
+    assert image[4, 4, 2] < 80
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "libx264"), ("a.avi", "mpeg4")])
+@pytest.mark.parametrize(("start", "end"), [(0, 5), (7, 9), (12, None), (35, 36), (59, 200), (1.0, 1.5), (40, 1.5)])
+def test_parts_have_exact_numbers(make_video, name, codec, start, end):
+    source = open_source(make_video(name, codec=codec), start, end)
+    first, last = (
+        60 if position is None else position if isinstance(position, int) else round(position * 30)
+        for position in (start, end)
+    )
+    expected = list(range(first, min(last, 60)))
+    frames = list(source)
+    assert [frame.index for frame in frames] == expected
+    assert [number_in(frame.image) for frame in frames] == expected
+    assert source.frame_count == len(expected)
+    np.testing.assert_allclose([frame.time for frame in frames], np.array(expected) / 30, atol=1e-3)
+
+
+@pytest.mark.parametrize(("start", "end"), [(100, None), (5.0, None), (3.0, 200)])
+def test_a_part_outside_is_an_error_that_says_how_long_the_video_is(make_video, start, end):
+    with pytest.raises(UsageError, match="about 60 frames"):
+        open_source(make_video(), start, end)
+
+
+@pytest.mark.parametrize(("start", "end"), [(5, 5), (2.0, 1.0), (None, 0), (-1, None)])
+def test_a_part_that_is_none_is_an_error(make_video, start, end):
+    with pytest.raises(UsageError, match="must"):
+        open_source(make_video(), start, end)
+
+
+def test_varying_frame_rates_keep_their_times(make_video):
+    ticks = np.cumsum([1, 1, 5, 1, 9, 2, 2, 1, 30, 1] * 2) - 1
+    path = make_video(count=20, ticks=ticks.tolist())
+    np.testing.assert_allclose([frame.time for frame in open_source(path)], ticks / 30, atol=1e-3)
+    late = list(open_source(path, start=13))
+    assert [number_in(frame.image) for frame in late] == list(range(13, 20))
+    np.testing.assert_allclose([frame.time for frame in late], ticks[13:] / 30, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (-90, -1), (180, 2)])
+def test_rotation_flags_are_honoured(make_video, rotation, turns):
+    """The flag is an anticlockwise angle, as numpy's is."""
+    source = open_source(make_video(count=3, rotation=rotation))
+    expected = np.rot90(numbered(0), turns)
+    assert source.size == expected.shape[:2]
+    image = next(iter(source)).image
+    assert image.flags.c_contiguous
+    assert np.abs(image.astype(int) - expected).mean() < 6
+
+
+def test_rates_of_television(make_video):
+    assert open_source(make_video(rate=Fraction(30000, 1001))).frame_rate == pytest.approx(30000 / 1001)
+
+
+def test_a_colon_or_percent_sign_in_a_name(make_video):
+    assert len(list(open_source(make_video().rename(make_video().with_name("at 12:30 %d.mp4"))))) == 60
+
+
+def test_sound_is_noticed(make_video):
+    assert not open_source(make_video()).has_audio
+    assert open_source(make_video("sound.mp4", sound="aac")).has_audio
+
+
+def test_demo_videos():
+    source = open_source(DEMO / "walk.mp4", start=200)
+    assert source.has_audio
+    frames = list(source)
+    assert [frame.index for frame in frames] == list(range(200, 230))
+    assert frames[0].size == source.size == (994, 1768)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mov", "mjpeg"), ("a.avi", "mpeg4")])
+def test_damage_in_the_middle_is_recorded_and_reading_goes_on(make_video, name, codec):
+    path = make_video(name, codec=codec)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"mdat") if name != "a.avi" else data.index(b"movi")
+    middle = begin + (len(data) - begin) // 2
+    length = 1500 if codec == "mjpeg" else 60
+    data[middle : middle + length] = np.random.default_rng(0).integers(0, 256, length, np.uint8).tobytes()
+    path.write_bytes(data)
+    frames = list(open_source(path))
+    bad = [frame for frame in frames if isinstance(frame, BadFrame)]
+    assert 1 <= len(bad) <= 20
+    assert bad[0].reason
+    assert bad[0].name == f"{bad[0].index:06d}"
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    before = [frame for frame in good(frames) if frame.index < bad[0].index - 3]
+    assert before
+    assert all(number_in(frame.image) == frame.index for frame in before)
+    assert good(frames)[-1].index > bad[0].index, "reading went on"
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mov", "mjpeg")])
+def test_a_truncated_file_gives_what_is_there_and_says_so(make_video, name, codec):
+    path = make_video(name, codec=codec)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    frames = list(open_source(path))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert [number_in(frame.image) for frame in good(frames)] == list(range(len(good(frames))))
+    assert 20 < len(good(frames)) < 60
+    assert isinstance(frames[-1], BadFrame)
+    assert "truncated" in frames[-1].reason
+
+
+def test_missing_file():
+    with pytest.raises(UsageError, match=r"there is no file or folder nowhere\.mp4"):
+        open_source("nowhere.mp4")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(FourDHumansError, match=r"empty\.mp4 is empty$"):
+        open_source(tmp_path / "empty.mp4")
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.mp4", b"no video " * 500), ("notes.txt", b"a line\n" * 500)])
+def test_what_is_not_a_video(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FourDHumansError, match=name) as error:
+        open_source(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", [100, 3000])
+def test_a_video_without_its_index(make_video, missing):
+    """A recording that was cut off before its end was written."""
+    path = make_video(faststart=False)
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(FourDHumansError, match=r"complete\?"):
+        open_source(path)
+
+
+def test_only_sound(tmp_path):
+    import av
+
+    with av.open(tmp_path / "sound.wav", "w") as file:
+        stream = file.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        file.mux(stream.encode(frame))
+    with pytest.raises(FourDHumansError, match="holds no video"):
+        open_source(tmp_path / "sound.wav")
