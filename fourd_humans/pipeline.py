@@ -66,12 +66,14 @@ class Pipeline:
         appearance: stages.Appearance | None = None,
     ) -> None:
         self.config = config or default_config()
+        stages.require_models(self.config)
         device = stages.choose_device(self.config.device)
         self.body_model = stages.make_body_model(self.config, device)
         self.detect = detector or stages.make_detector(self.config, device)
         self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
         self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
-        self.complete = stages.make_completion(self.config, self.body_model)
+        self.motion = stages.make_motion_network(self.config, device)
+        self.complete = stages.make_completion(self.config, self.body_model, self.motion)
         self.seconds: Counter[str] = Counter()
 
     def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
@@ -85,7 +87,7 @@ class Pipeline:
         batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 1)
         detected = read_ahead(map(self._detect, batches), 1)
         recovered = read_ahead(map(self._recover, detected), 1)
-        tracker = stages.make_tracker(self.config, self.body_model, source.frame_count)
+        tracker = stages.make_tracker(self.config, self.body_model, self.motion, source.frame_count)
         timeline = Timeline(tracker.min_hits, self.complete)
         try:
             for item in _without_systematic_failure(item for batch in recovered for item in batch):

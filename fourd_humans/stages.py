@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +21,15 @@ from fourd_humans.body.camera import Intrinsics, intrinsics_from
 from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
-from fourd_humans.people import Bodies, Detections, Frame
-from fourd_humans.tracking.tracker import Tracker
+from fourd_humans.motion.hold import hold_pose
+from fourd_humans.people import Bodies, Detections, Float, Frame
+from fourd_humans.tracking.cost import TextureDistance
+from fourd_humans.tracking.timeline import Complete
+from fourd_humans.tracking.tracker import PosePredictor, Tracker
+
+if TYPE_CHECKING:
+    from fourd_humans.motion.pose_transformer import PoseTransformer
+    from fourd_humans.rendering.renderer import Renderer
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +128,19 @@ def make_detector(config: Config, device: torch.device) -> Detector:
         if chosen.boxes is None:
             raise UsageError("detection.backend 'given' needs a file of boxes: --boxes FILE")
         return GivenDetector(Path(chosen.boxes))
+    if chosen.backend == "vitdet":
+        from fourd_humans.detection.vitdet.stage import ViTDetDetector
+
+        return ViTDetDetector.from_checkpoint(
+            chosen.checkpoint,
+            device,
+            **limits,
+            category=chosen.category,
+            batch_size=chosen.batch_size,
+            image_size=chosen.image_size,
+            precision=chosen.precision,
+            compile=chosen.compile,
+        )
     raise UsageError(f"there is no detection.backend '{chosen.backend}'; choose movenet, vitdet, detectron2 or given")
 
 
@@ -153,20 +173,75 @@ def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
     return Textures(body_model, TextureAtlas.open_body())
 
 
-def make_tracker(config: Config, body_model: BodyModel, frame_count: int | None) -> Tracker:
+def make_tracker(
+    config: Config, body_model: BodyModel, network: PoseTransformer | None, frame_count: int | None
+) -> Tracker:
     """A tracker for one video. Of a video with fewer frames than a track needs to be believed, every person is."""
     chosen = config.tracking
     return Tracker(
-        texture_distance=make_texture_distance(config),
-        predict_poses=make_pose_predictor(config),
+        texture_distance=make_texture_distance(config, body_model),
+        predict_poses=make_pose_predictor(network),
         history=chosen.history,
         max_age=chosen.max_age,
         min_hits=min(chosen.min_hits, frame_count or chosen.min_hits),
         threshold=chosen.threshold,
         texture_mixing=chosen.texture_mixing,
         pose_distance_limit=chosen.pose_distance_limit,
-        joints=body_model.joints_of,
+        joints=partial(_joints, body_model),
     )
+
+
+def make_texture_distance(config: Config, body_model: BodyModel) -> TextureDistance:
+    """The released encoder's distance where its weights are asked for or installed (`paper`), texels' otherwise."""
+    encoder = config.appearance.encoder
+    if encoder is None and config.model == "paper":
+        encoder = checkpoints.find("texture-encoder")
+    if encoder is not None:
+        from fourd_humans.appearance.distance import EncoderDistance
+        from fourd_humans.appearance.encoder import TextureAutoencoder
+
+        return EncoderDistance(TextureAutoencoder.from_checkpoint(encoder), choose_device(config.device))
+    from fourd_humans.appearance.distance import ColourDistance, texel_areas
+
+    return ColourDistance(texel_areas(TextureAtlas.open_body(), body_model.v_template.cpu().numpy(), body_model.faces))
+
+
+def make_motion_network(config: Config, device: torch.device) -> PoseTransformer | None:
+    """The pose transformer that predicts and completes, or None where poses are held (motion.predictor=hold)."""
+    chosen = config.motion
+    if chosen.predictor == "hold":
+        return None
+    if chosen.predictor != "transformer":
+        raise UsageError(f"there is no motion.predictor '{chosen.predictor}'; choose transformer or hold")
+    from fourd_humans.motion.checkpoint import BUILT_IN, load_pose_transformer
+
+    released = checkpoints.find("pose-predictor") if config.model == "paper" else None
+    return load_pose_transformer(chosen.checkpoint or released or BUILT_IN, device)
+
+
+def make_pose_predictor(network: PoseTransformer | None) -> PosePredictor:
+    if network is None:
+        return hold_pose
+    from fourd_humans.motion.predictor import PosePredictor as Predictor
+
+    return Predictor(network)
+
+
+def make_completion(config: Config, body_model: BodyModel, network: PoseTransformer | None) -> Complete | None:
+    """What fills in hidden people, or None where the tracker's own predictions stay (motion.complete=false)."""
+    if not config.motion.complete:
+        return None
+    from fourd_humans.motion.completion import complete
+
+    return partial(complete, body_model=body_model, network=network)
+
+
+def _joints(body_model: BodyModel, global_orient: Float, body_pose: Float, betas: Float) -> Float:
+    device = body_model.J_template.device
+    with torch.inference_mode():
+        parameters = (torch.from_numpy(array).to(device) for array in (global_orient, body_pose, betas))
+        joints: Float = body_model.joints(*parameters).cpu().numpy()
+    return joints
 
 
 def make_renderer(config: Config, body_model: BodyModel) -> Renderer:
