@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Self
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+
+RELEASED_PREFIX = "encoding_head."  # where the released file, which holds all of HMAR, keeps the autoencoder
 
 
 class TextureAutoencoder(nn.Module):
@@ -25,6 +32,21 @@ class TextureAutoencoder(nn.Module):
         self.t_conv2, self.t_bn_2 = _conv(64, 16), nn.BatchNorm2d(16)
         self.t_conv1x, self.t_bn_1x = _conv(16, 4), nn.BatchNorm2d(4)
         self.t_conv1_1x = _conv(4, 4)
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str) -> Self:
+        """The autoencoder of HMAR's released weights, or of a file that holds it alone.
+
+        Raises: FourDHumansError, naming the file, where it cannot be read or holds another network.
+        """
+        state = load_state_dict(path)
+        # every name of the released file has five more letters in front
+        parts = {
+            name.partition(RELEASED_PREFIX)[2]: tensor for name, tensor in state.items() if RELEASED_PREFIX in name
+        }
+        autoencoder = cls()
+        load_strictly(autoencoder, parts or state, path)
+        return autoencoder.eval()
 
     def encode(self, texture: Tensor) -> Tensor:
         """(N, 4, 256, 256) to the embedding (N, 16, 16, 16)."""
