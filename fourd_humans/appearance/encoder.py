@@ -1,4 +1,4 @@
-"""The released texture autoencoder (PHALP, section 3.1): what a person's texture map looks like, in 4096 numbers."""
+"""The texture autoencoder released with PHALP: what a person's texture map looks like, in 4096 numbers."""
 
 from __future__ import annotations
 

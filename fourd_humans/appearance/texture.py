@@ -1,6 +1,6 @@
 """Texture maps of the people in a picture: every texel that is in view takes the colour of the pixel it projects to.
 
-As in PHALP (section 3.1), with what its supplement adds (S.6): pixels outside the person's mask are not used. A texel
+As in PHALP, with what the supplement of Humans in 4D adds (S.6): pixels outside the person's mask are not used. A texel
 is in view where its surface point faces the camera and is the nearest surface of all people in the frame, so that
 whoever stands in front does not lend their clothes to the one behind.
 """

@@ -1,4 +1,4 @@
-"""Where a track's person will be: linear prediction with intervals (PHALP, section 3.3).
+"""Where a track's person will be: linear prediction with intervals, the location part of PHALP's tracklet prediction.
 
 A *location vector* has 99 numbers: the 45 joints (x, y) as fractions of the square that the image is padded to, the
 last joint being the root; then a 3x3 block whose row 0 is the translation (x, y, z) in the released convention (focal

@@ -1,4 +1,4 @@
-"""What it costs to believe that a detection is a track's person (PHALP, section 3.4; fitted in its supplement)."""
+"""What it costs to believe that a detection is a track's person: PHALP's, as fitted in the released code (EQ_019)."""
 
 from __future__ import annotations
 
