@@ -239,7 +239,11 @@ def _calls() -> dict[tuple[str, str], Callable[..., Any]]:
             raise Refused("a bytearray of no bytes")
         return bytearray(*content)
 
-    return array_calls() | {("numpy", "ndarray"): array, ("builtins", "bytearray"): writable_bytes}
+    def no_bytes() -> bytes:
+        return b""
+
+    ours = {("numpy", "ndarray"): array, ("builtins", "bytearray"): writable_bytes}
+    return array_calls() | ours | {("__builtin__", "bytes"): no_bytes}  # so Python 3 writes b"" for Python 2
 
 
 def _find(calls: dict[tuple[str, str], Callable[..., Any]], module: str, name: str) -> Any:
