@@ -242,8 +242,11 @@ def _calls() -> dict[tuple[str, str], Callable[..., Any]]:
     def no_bytes() -> bytes:
         return b""
 
-    ours = {("numpy", "ndarray"): array, ("builtins", "bytearray"): writable_bytes}
-    return array_calls() | ours | {("__builtin__", "bytes"): no_bytes}  # so Python 3 writes b"" for Python 2
+    calls = array_calls()
+    calls["numpy", "ndarray"] = array
+    calls["builtins", "bytearray"] = writable_bytes
+    calls["__builtin__", "bytes"] = no_bytes  # Python 3 writes b"" like this for Python 2
+    return calls
 
 
 def _find(calls: dict[tuple[str, str], Callable[..., Any]], module: str, name: str) -> Any:

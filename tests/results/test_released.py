@@ -11,8 +11,8 @@ from fourd_humans.results.released import OWN_KEYS, to_entry
 # Of the layout; 'uv' and 'appe' come on request.
 RELEASED_KEYS = {
     "time", "shot", "frame_path", "tid", "bbox", "tracked_ids", "tracked_bbox", "tracked_time", "loca", "pose",
-    "center", "scale", "size", "img_path", "img_name", "class_name", "conf", "annotations", "smpl", "camera", "camera_bbox",
-    "3d_joints", "2d_joints", "mask", "extra_data", "prediction_pose", "prediction_loca",
+    "center", "scale", "size", "img_path", "img_name", "class_name", "conf", "annotations", "smpl", "camera",
+    "camera_bbox", "3d_joints", "2d_joints", "mask", "extra_data", "prediction_pose", "prediction_loca",
 }  # fmt: skip
 PER_FRAME = {"time", "shot", "frame_path", "tracked_ids", "tracked_bbox"}
 
