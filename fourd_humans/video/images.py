@@ -14,7 +14,9 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
 from fourd_humans.video.frames import BadFrame, Position, Source, is_past
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)  # also some that Pillow may not read: FFmpeg would take a phone's picture for a video of its tiles
 FOLDER_FRAME_RATE = 30.0
 """Frames per second of a folder of images, which says nothing about time."""
 
@@ -75,7 +77,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 image = Image.fromarray(grey.astype(np.uint8))
             return np.array(image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
-        raise FourDHumansError(f"{path} is no image that can be read") from error
+        raise FourDHumansError(f"{path} is no image that can be read; convert it to JPEG or PNG") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise FourDHumansError(f"cannot read the image {path}: {reason}") from error
