@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from fourd_humans.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
-from fourd_humans.motion.time_kernel import TimeKernel
+from fourd_humans.motion.time_kernel import Blend, TimeKernel
 
 NUMBERS = 229
 ROTATIONS = slice(0, 216)
 BETAS = slice(216, 226)
 CAMERA = slice(226, 229)
+STATE = 144 + 10 + 3  # rotations in 6D, betas, camera
 UNATTENDED = -1000.0  # the released code's attention score of what is not there
 SINUSOIDS = 10000  # length of the position tables that the released checkpoint carries along
 
@@ -77,7 +78,7 @@ class PoseTransformer(nn.Module):
             self.pos_embedding = nn.Parameter(sinusoids(SINUSOIDS, width), requires_grad=False)
             self.pe = nn.Parameter(sinusoids(SINUSOIDS, width), requires_grad=False)
             self.transformer = Blocks(width, depth, heads, head_width, mlp_width, dropout).requires_grad_(False)
-        self.smpl_head = nn.ModuleList([PoseHead(width, readout_width, readout_steps)])
+        self.smpl_head = nn.ModuleList([PoseHead(width, readout_width, readout_steps, told=start == "seen")])
         self.loca_head = nn.ModuleList([three_layers(width, width, 3)])
         if actions:
             self.action_head_ava = nn.ModuleList([nn.Sequential(nn.Linear(width, actions))])
@@ -113,26 +114,27 @@ class PoseTransformer(nn.Module):
             tokens = self.transformer2(tokens + self.pos_embedding_learned2, None)
         return tokens
 
-    def read_pose(self, tokens: Tensor, start: Tensor | None = None) -> Tensor:
+    def read_pose(self, tokens: Tensor, start: Blend | None = None) -> Tensor:
         """Raw numbers (..., 229) from output tokens (..., width), with the location as camera; `start`: see `blend`."""
         return torch.cat([self.smpl_head[0](tokens, start)[..., :226], self.read_location(tokens, start)], -1)
 
-    def read_location(self, tokens: Tensor, start: Tensor | None = None) -> Tensor:
+    def read_location(self, tokens: Tensor, start: Blend | None = None) -> Tensor:
         """Camera translations (..., 3), with depth divided by 200, from output tokens (..., width)."""
         location = self.loca_head[0](tokens)
-        return location if start is None else location * self.std[CAMERA] + start[..., CAMERA]
+        return location if start is None else start.numbers[..., CAMERA] + start.deviation[..., CAMERA] * location
 
     def read_actions(self, tokens: Tensor) -> Tensor:
         """Action scores (..., actions), before the sigmoid, from output tokens (..., width)."""
         return self.action_head_ava[0](tokens)
 
-    def blend(self, poses: Tensor, masked: Tensor, times: Tensor | None = None) -> Tensor | None:
-        """What the heads start from: raw numbers (B, T, 229), or None for the mean pose."""
+    def blend(self, poses: Tensor, masked: Tensor, times: Tensor | None = None) -> Blend | None:
+        """What the heads start from, in raw numbers, or None for the mean pose. Arguments as for `encode`."""
         if self.start is None:
             return None
         if times is None:
             times = torch.arange(poses.shape[1], device=poses.device).expand(poses.shape[:2])
-        return self.start(self.normalise(poses), ~masked, times) * self.std + self.mean
+        numbers, deviation = self.start(self.normalise(poses), ~masked, times)
+        return Blend(numbers * self.std + self.mean, deviation * self.std)
 
     def forward(self, poses: Tensor, masked: Tensor, times: Tensor | None = None) -> Tensor:
         """Raw numbers (B, T, 229) of all frames, masked ones included; arguments as for `encode`."""
@@ -199,19 +201,23 @@ class FeedForward(nn.Module):
 
 
 class PoseHead(nn.Module):
-    """Reads pose, shape and camera by correcting a start a few times, as HMR does, with rotations in 6D."""
+    """Reads pose, shape and camera by correcting a start a few times, as HMR does, with rotations in 6D.
+
+    told: True if the start comes with deviations. They go into the corrections, which are then in units of them: small
+    where the start is good.
+    """
 
     init_body_pose: Tensor
     init_betas: Tensor
     init_cam: Tensor
 
-    def __init__(self, width: int, hidden: int, steps: int) -> None:
+    def __init__(self, width: int, hidden: int, steps: int, told: bool) -> None:
         super().__init__()
         self.steps = steps
         self.register_buffer("init_body_pose", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)[None])
         self.register_buffer("init_betas", torch.zeros(1, 10))
         self.register_buffer("init_cam", torch.zeros(1, 3))
-        self.fc1 = nn.Linear(width + 144 + 10 + 3, hidden)
+        self.fc1 = nn.Linear(width + STATE + (STATE if told else 0), hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.decpose = nn.Linear(hidden, 144)
         self.decshape = nn.Linear(hidden, 10)
@@ -220,19 +226,25 @@ class PoseHead(nn.Module):
             nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: Tensor, start: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, start: Blend | None) -> Tensor:
         if start is None:
             state = torch.cat([self.init_body_pose, self.init_betas, self.init_cam], -1)
-            state = state.expand(*tokens.shape[:-1], -1)
+            state, unit, known = state.expand(*tokens.shape[:-1], -1), torch.ones_like(state), tokens
         else:
-            rotations = matrix_to_rotation_6d(start[..., ROTATIONS].unflatten(-1, (24, 3, 3)))
-            state = torch.cat([rotations.flatten(-2), start[..., BETAS], start[..., CAMERA]], -1)
+            state, unit = _to_6d(start.numbers), _to_6d(start.deviation)
+            known = torch.cat([tokens, unit], -1)
         for _ in range(self.steps):
-            features = self.fc2(self.fc1(torch.cat([tokens, state], -1)).relu()).relu()
+            features = self.fc2(self.fc1(torch.cat([known, state], -1)).relu()).relu()
             change = [self.decpose(features), self.decshape(features), self.deccam(features)]
-            state = state + torch.cat(change, -1)
+            state = state + unit * torch.cat(change, -1)
         rotations = rotation_6d_to_matrix(state[..., :144].unflatten(-1, (24, 6)))
         return torch.cat([rotations.flatten(-3), state[..., 144:]], -1)
+
+
+def _to_6d(numbers: Tensor) -> Tensor:
+    """(..., 229) -> (..., 157): of each rotation matrix the first two columns, one after the other."""
+    rotations = matrix_to_rotation_6d(numbers[..., ROTATIONS].unflatten(-1, (24, 3, 3)))
+    return torch.cat([rotations.flatten(-2), numbers[..., 216:]], -1)
 
 
 def three_layers(width: int, hidden: int, out: int) -> nn.Sequential:

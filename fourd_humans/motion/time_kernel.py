@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 PARTS = (0, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3)
 BETAS_PART, CAMERA_PART = 4, 5
 OFFSET_VARIANCE = 5.0  # of a person's own constant around the mean; large, so that far from all seen frames it holds
+
+
+class Blend(NamedTuple):
+    """Numbers (B, T, 229) for every frame, and how far from the truth each is to be expected (B, T, 229)."""
+
+    numbers: Tensor
+    deviation: Tensor
 
 
 class TimeKernel(nn.Module):
@@ -33,30 +41,37 @@ class TimeKernel(nn.Module):
         part_of_number = [part for part in PARTS for _ in range(9)] + [BETAS_PART] * 10 + [CAMERA_PART] * 3
         self.register_buffer("part_of_number", torch.tensor(part_of_number), persistent=False)
 
-    def forward(self, numbers: Tensor, known: Tensor, times: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor, known: Tensor, times: Tensor) -> Blend:
         """Blend normalised `numbers` (B, T, 229) of the frames `known` (B, T) at `times` (B, T) for every frame."""
         with torch.autocast(numbers.device.type, enabled=False):
             return self._blend(numbers.float(), known, times)
 
-    def _blend(self, numbers: Tensor, known: Tensor, times: Tensor) -> Tensor:
+    def _blend(self, numbers: Tensor, known: Tensor, times: Tensor) -> Blend:
         # Whoever was seen in the same frames shares the weights.
         when = torch.where(known, times, ~times)
         patterns, which = torch.unique(when, dim=0, return_inverse=True)
-        weights = self.weights(torch.where(patterns < 0, ~patterns, patterns), patterns >= 0).to(numbers.dtype)[which]
+        weights, deviation = self.weights(torch.where(patterns < 0, ~patterns, patterns), patterns >= 0)
+        weights, deviation = weights.to(numbers.dtype)[which], deviation.to(numbers.dtype)[which]
         values = numbers.masked_fill(~known[..., None], 0.0)
         blended = torch.zeros_like(numbers)
         for part in range(weights.shape[1]):
             chosen = self.part_of_number == part
             blended[..., chosen] = weights[:, part] @ values[..., chosen]
-        return blended
+        return Blend(blended, deviation[..., self.part_of_number])
 
-    def weights(self, times: Tensor, known: Tensor) -> Tensor:
-        """(B, 6, T, T): how much of frame j's numbers goes into frame i, for each part of the body, in float64."""
+    def weights(self, times: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of frame j's numbers goes into frame i, for each part of the body (B, 6, T, T), in float64.
+
+        And the deviation (B, T, 6) to expect of the result.
+        """
         present = known.double()[:, None]
-        covariance = self._covariance(times) * present[:, :, None, :]
+        covariance = self._covariance(times)
+        from_known = covariance * present[:, :, None, :]
         noise = self.log_noise.double().exp()[:, None] * present + (1 - present)
-        observed = covariance * present[..., None] + torch.diag_embed(noise)
-        return torch.cholesky_solve(covariance.mT, torch.linalg.cholesky(observed)).mT
+        observed = from_known * present[..., None] + torch.diag_embed(noise)
+        weights = torch.cholesky_solve(from_known.mT, torch.linalg.cholesky(observed)).mT
+        variance = covariance.diagonal(dim1=-2, dim2=-1) - (weights * from_known).sum(-1)
+        return weights, variance.clamp(min=0).sqrt().mT
 
     def _covariance(self, times: Tensor) -> Tensor:
         """(B, 6, T, T) of the motion, without noise."""

@@ -1,0 +1,129 @@
+"""Amodal completion: the bodies of people where something hides them, from the frames around."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourd_humans.body.camera import Intrinsics, crop_camera, project
+from fourd_humans.body.model import BodyModel
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.motion.interpolation import from_picture, mix, neighbours, to_picture, turn
+from fourd_humans.motion.numbers import numbers_of
+from fourd_humans.motion.pose_transformer import ROTATIONS, PoseTransformer
+from fourd_humans.people import Bodies, Float
+
+CONTEXT = 32  # frames looked at on each side, and in the released layout also kept from one window
+
+
+def complete(
+    frames_seen: NDArray[np.integer],
+    bodies: Bodies,
+    frames_missing: NDArray[np.integer],
+    body_model: BodyModel,
+    network: PoseTransformer | None = None,
+) -> Bodies:
+    """The bodies of one person in frames where the person was not seen.
+
+    frames_seen: (K,) ascending. bodies: K rows; those with numbers that are not finite are passed over.
+    frames_missing: (M,). network: fills in the rotations; None, or a gap longer than the network can span, turns every
+    joint evenly from one sighting to the next. Shape, place and crop go evenly from one sighting to the next (place
+    along a straight line in the picture, depth by its logarithm); outside of all sightings they stay.
+
+    Returns M rows without textures.
+    Raises: FourDHumansError where no frame was seen.
+    """
+    numbers = numbers_of(bodies)
+    frames_seen, bodies, values = frames_seen[numbers.usable], bodies[numbers.usable], numbers.values[numbers.usable]
+    if not len(frames_seen):
+        raise FourDHumansError("a person who is not seen in any frame cannot be completed")
+    before, after, share = neighbours(frames_seen, frames_missing)
+    seen_rotations = values[:, ROTATIONS].reshape(-1, 24, 3, 3)
+    rotations = turn(seen_rotations[before], seen_rotations[after], share)
+    if network is not None:
+        start = min(frames_seen[0], *frames_missing)
+        known = np.zeros(max(frames_seen[-1], *frames_missing) - start + 1, bool)
+        known[frames_seen - start] = True
+        whole = np.zeros((len(known), values.shape[1]), np.float32)
+        whole[frames_seen - start] = values
+        filled, answered = fill_in(network, whole[None], known)
+        filled, answered = filled[0, frames_missing - start], answered[frames_missing - start]
+        rotations = np.where(answered[:, None, None, None], filled[:, ROTATIONS].reshape(-1, 24, 3, 3), rotations)
+    camera = from_picture(mix(to_picture(bodies.camera), before, after, share))
+    crop_center = mix(bodies.crop_center, before, after, share)
+    crop_size = mix(bodies.crop_size, before, after, share)
+    intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
+    posed = replace(
+        bodies,
+        global_orient=rotations[:, :1],
+        body_pose=rotations[:, 1:],
+        betas=mix(bodies.betas, before, after, share),
+        camera_crop=crop_camera(camera, crop_center, crop_size, intrinsics),
+        crop_center=crop_center,
+        crop_size=crop_size,
+        camera=camera,
+        texture=None,
+    )
+    return with_joints(posed, body_model)
+
+
+def with_joints(bodies: Bodies, body_model: BodyModel) -> Bodies:
+    """The bodies with the joints that follow from their parameters and camera."""
+    device = body_model.J_template.device
+    parameters = (bodies.global_orient, bodies.body_pose, bodies.betas)
+    with torch.inference_mode():
+        joints = body_model.joints(*(torch.from_numpy(array).to(device) for array in parameters)).cpu().numpy()
+    pixels = project(joints, bodies.camera, Intrinsics(bodies.focal_length, bodies.principal_point))
+    return replace(bodies, joints_3d=joints, joints_2d=pixels)
+
+
+@torch.inference_mode()
+def fill_in(network: PoseTransformer, numbers: Float, known: NDArray[np.bool_]) -> tuple[Float, NDArray[np.bool_]]:
+    """What the network reads in every frame of sequences of any length.
+
+    numbers: (B, T, 229). known: (T,) bool, of all of them; the numbers of other frames are not looked at.
+    Returns (B, T, 229), and (T,) bool where there is an answer: where the network saw a known frame within reach. In
+    the plain layout only unknown frames are answered.
+    """
+    filled = np.zeros_like(numbers)
+    answered = np.zeros(len(known), bool)
+    windows = _released_windows(len(known)) if network.has_bottleneck else _gap_windows(known, network.frames)
+    for window, kept in windows:
+        if known[window].any():
+            inside = slice(kept.start - window.start, kept.stop - window.start)
+            filled[:, kept] = _read(network, numbers[:, window], known[window])[:, inside]
+            answered[kept] = True
+    return filled, answered
+
+
+def _read(network: PoseTransformer, numbers: Float, known: NDArray[np.bool_]) -> Float:
+    device, count = network.mean.device, len(known)
+    padding = network.frames - count if network.has_bottleneck else 0
+    poses = torch.from_numpy(np.pad(numbers, ((0, 0), (0, padding), (0, 0)))).to(device)
+    masked = torch.from_numpy(np.pad(~known, (0, padding), constant_values=True)).to(device)
+    return network(poses, masked.expand(len(poses), -1))[:, :count].cpu().numpy()
+
+
+def _released_windows(count: int) -> list[tuple[slice, slice]]:
+    """(frames to look at, frames to keep of them): stretches of 32 with 32 on each side, as the released code does."""
+    starts = range(0, count, CONTEXT)
+    return [
+        (slice(max(s - CONTEXT, 0), min(s + 2 * CONTEXT, count)), slice(s, min(s + CONTEXT, count))) for s in starts
+    ]
+
+
+def _gap_windows(known: NDArray[np.bool_], longest: int) -> list[tuple[slice, slice]]:
+    """(frames to look at, frames to keep of them): each gap as a whole with what is seen up to 32 frames around it.
+
+    Gaps that leave no room for a frame on either side are left out.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], known.astype(int), [1]])))
+    windows = []
+    for start, stop in edges.reshape(-1, 2):
+        context = min(CONTEXT, (longest - (stop - start)) // 2)
+        if context > 0:
+            windows.append((slice(max(start - context, 0), min(stop + context, len(known))), slice(start, stop)))
+    return windows
