@@ -68,8 +68,8 @@ class AppearanceConfig:
 class MotionConfig:
     """How poses are predicted ahead and filled in."""
 
-    predictor: str = "hold"  # hold
-    checkpoint: str | None = None
+    predictor: Literal["transformer", "hold"] = "transformer"
+    checkpoint: str | None = None  # of the transformer; None: the released one where `paper` has it, else the built-in
     complete: bool = True
 
 
