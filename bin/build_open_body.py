@@ -18,6 +18,7 @@ from open_body.mesh import Simplification, Triangles, closed_half, mirror_map, w
 from open_body.texture import rasterise
 
 from fourd_humans.body.joints import SMPL_PARENTS
+from fourd_humans.body.loading import OPEN_BODY
 
 NUM_VERTICES = 6890
 BODY_VERTICES = 13380  # of MakeHuman's mesh; helper geometry follows
@@ -103,7 +104,7 @@ def build(data: Path, destination: Path) -> None:
         f=faces.astype(np.uint32), J=(regressor @ template).astype(np.float32), vt=texture.astype(np.float32),
         ft=texture_faces.reshape(-1, 3).astype(np.uint32), mirror=mirror.astype(np.int32),
         landmarks=np.array([f"{name}={new_number[vertex]}" for name, vertex in landmarks.items()]),
-        bs_style="lbs", bs_type="lrotmin",
+        bs_style="lbs", bs_type="lrotmin", shape_space=OPEN_BODY,
     )  # fmt: skip
 
     names, keypoints = keypoint_weights(data / "keypoints" / "coco.pth")

@@ -106,15 +106,13 @@ def joint_weights(v_template: NDArray[np.floating], surface: Mapping[int, NDArra
         else:
             copy_smpl(joint, name)
 
-    nose, ears = OPENPOSE_NAMES.index("nose"), (OPENPOSE_NAMES.index("right_ear"), OPENPOSE_NAMES.index("left_ear"))
+    ears = OPENPOSE_NAMES.index("right_ear"), OPENPOSE_NAMES.index("left_ear")
     copy_smpl(NECK, "neck")
     mesh[HEAD_TOP, int(v_template[:, 1].argmax())] = 1
     average(PELVIS, (LIMB_12[2], LIMB_12[3]))  # between the hips
     average(THORAX, (LIMB_12[8], LIMB_12[9]))  # between the shoulders
     copy_smpl(SPINE, "spine2")
-    copy_smpl(HEAD, "head")  # for the jaw's sake first: halfway from the head joint to the nose
-    average(JAW, (nose, HEAD))
-    skeleton[HEAD] = 0
+    skeleton[JAW, SMPL_NAMES.index("head")] = mesh[JAW, LANDMARK_VERTICES["nose"]] = 0.5
     average(HEAD, (HEAD_TOP, HEAD_TOP, *ears))  # halfway from between the ears to the top
     for joint in set(surface) - set(LIMB_12):
         skeleton[joint], mesh[joint] = 0, surface[joint]

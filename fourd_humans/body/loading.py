@@ -18,6 +18,8 @@ from fourd_humans.body.joints import EXTRA_19, SMPL_PARENTS
 from fourd_humans.body.unpickling import as_array, read_pickle
 from fourd_humans.errors import FourDHumansError
 
+OPEN_BODY = "open_body"  # names of shape spaces
+SMPL = "smpl"
 NUM_VERTICES = 6890
 NUM_FACES = 13776
 NUM_BETAS = 10
@@ -35,6 +37,7 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 _EXTRA_JOINTS_SHAPE = (len(EXTRA_19), NUM_VERTICES)
 _EXTRA_JOINTS_KEY = "joint_regressor_extra"
+_SHAPE_SPACE_KEY = "shape_space"  # SMPL's own files have none
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class BodyArrays:
 
     v_template: (6890, 3) metres. shapedirs: (6890, 3, 10). posedirs: (6890, 3, 207). J_regressor: (24, 6890).
     weights: (6890, 24), rows summing to 1. faces: (13776, 3). parents: of the 24 joints, −1 for the root.
+    shape_space: whose betas the shapedirs take, `OPEN_BODY` or `SMPL`.
     """
 
     v_template: NDArray[np.float64]
@@ -52,6 +56,7 @@ class BodyArrays:
     weights: NDArray[np.float64]
     faces: NDArray[np.int64]
     parents: tuple[int, ...]
+    shape_space: str
 
 
 def read_body(path: Path | str) -> BodyArrays:
@@ -104,7 +109,7 @@ def _read(path: Path) -> Any:
     try:
         if not zipfile.is_zipfile(path):
             return read_pickle(path)
-        wanted = (*_SHAPES, _EXTRA_JOINTS_KEY)
+        wanted = (*_SHAPES, _EXTRA_JOINTS_KEY, _SHAPE_SPACE_KEY)
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in wanted if name in stored}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -135,7 +140,7 @@ def _check_body(contents: Any, path: Path | str) -> BodyArrays:
     return BodyArrays(
         arrays["v_template"], arrays["shapedirs"], arrays["posedirs"], regressor,
         weights / weights.sum(1, keepdims=True),  # they may be stored in half precision
-        faces.astype(np.int64), SMPL_PARENTS,
+        faces.astype(np.int64), SMPL_PARENTS, str(contents.get(_SHAPE_SPACE_KEY, SMPL)),
     )  # fmt: skip
 
 

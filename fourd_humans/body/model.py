@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from fourd_humans.body.joints import COCO_NAMES, LIMB_12, LIMB_NAMES, JointWeights, joint_weights
-from fourd_humans.body.loading import NUM_BETAS, BodyArrays, read_body, read_extra_joints
+from fourd_humans.body.joints import LIMB_12, LIMB_NAMES, JointWeights, joint_weights
+from fourd_humans.body.loading import NUM_BETAS, SMPL, BodyArrays, read_body, read_extra_joints
 
-OPEN_BODY = "open_body"  # names of shape spaces
-SMPL = "smpl"
+DATA = Path(str(files(__package__) / "data"))
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ class BodyModel(nn.Module):
     joints_from_vertices: Tensor
     joint_vertices: Tensor
 
-    def __init__(self, arrays: BodyArrays, joint_weights: JointWeights, shape_space: str) -> None:
+    def __init__(self, arrays: BodyArrays, joints: JointWeights) -> None:
         super().__init__()
-        self.shape_space = shape_space
+        self.shape_space = arrays.shape_space
         self.faces: np.ndarray = arrays.faces
         self.parents: tuple[int, ...] = arrays.parents
 
@@ -94,15 +93,15 @@ class BodyModel(nn.Module):
 
         directions = np.concatenate([arrays.shapedirs, arrays.posedirs], axis=2).transpose(2, 0, 1)
         self.surface = SkinnedPoints(tensor(arrays.v_template), tensor(directions), tensor(arrays.weights))
-        used = torch.from_numpy(joint_weights.vertices)
+        used = torch.from_numpy(joints.vertices)
         self.joint_surface = self.surface.subset(used)
         regressor = arrays.J_regressor
         buffers = {
             "J_regressor": tensor(regressor),
             "J_template": tensor(regressor @ arrays.v_template),
             "J_shapedirs": tensor(np.einsum("jv,vck->jck", regressor, arrays.shapedirs)),
-            "joints_from_skeleton": tensor(joint_weights.from_skeleton),
-            "joints_from_vertices": tensor(joint_weights.from_vertices),
+            "joints_from_skeleton": tensor(joints.from_skeleton),
+            "joints_from_vertices": tensor(joints.from_vertices),
             "joint_vertices": used,
         }
         for name, buffer in buffers.items():
@@ -111,12 +110,7 @@ class BodyModel(nn.Module):
     @classmethod
     def open_body(cls) -> BodyModel:
         """The body that comes with the package: SMPL's skeleton and layout, a shape space of its own (docs/body.md)."""
-        data = Path(str(files(__package__) / "data"))
-        arrays = read_body(data / "open_body_neutral.npz")
-        with np.load(data / "coco23_regressor.npz", allow_pickle=False) as stored:
-            rows = dict(zip(stored["coco23_names"].tolist(), stored["coco23_regressor"], strict=True))
-        limbs = {joint: rows[name] for joint, name in zip(LIMB_12, LIMB_NAMES, strict=True) if name in COCO_NAMES}
-        return cls(arrays, joint_weights(arrays.v_template, limbs), OPEN_BODY)
+        return cls.from_file(DATA / "open_body_neutral.npz")
 
     @classmethod
     def from_file(cls, path: Path | str) -> BodyModel:
@@ -128,7 +122,9 @@ class BodyModel(nn.Module):
         Raises: FourDHumansError naming the file if it cannot be read or is not such a body.
         """
         arrays = read_body(path)
-        return cls(arrays, joint_weights(arrays.v_template, read_extra_joints(Path(path).parent)), SMPL)
+        is_smpl = arrays.shape_space == SMPL
+        surface = read_extra_joints(Path(path).parent) if is_smpl else _open_body_limbs()
+        return cls(arrays, joint_weights(arrays.v_template, surface))
 
     @property
     def v_template(self) -> Tensor:
@@ -189,3 +185,10 @@ class BodyModel(nn.Module):
         identity = torch.eye(3, dtype=dtype, device=local.device)
         coefficients = torch.cat([betas, (local[:, 1:] - identity).flatten(1)], dim=1)
         return coefficients, rotation, position, translation
+
+
+def _open_body_limbs() -> dict[int, np.ndarray]:
+    """The limb joints' (V,) weights on the open body, from its COCO keypoints."""
+    with np.load(DATA / "coco23_regressor.npz", allow_pickle=False) as stored:
+        rows = dict(zip(stored["coco23_names"].tolist(), stored["coco23_regressor"], strict=True))
+    return {joint: rows[name] for joint, name in zip(LIMB_12, LIMB_NAMES, strict=True)}

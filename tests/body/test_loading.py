@@ -10,8 +10,8 @@ from scipy.sparse import csc_matrix
 
 from fourd_humans.body import loading
 from fourd_humans.body.joints import EXTRA_19, LIMB_12, SMPL_PARENTS
-from fourd_humans.body.loading import import_smpl, read_body, read_extra_joints
-from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.body.loading import OPEN_BODY, SMPL, import_smpl, read_body, read_extra_joints
+from fourd_humans.body.model import DATA, BodyModel
 from fourd_humans.errors import FourDHumansError
 
 
@@ -96,6 +96,10 @@ def test_without_extra_joints_limbs_are_smpl_joints(smpl_pickle):
     output = body(pose[:, :1], pose[:, 1:], torch.zeros(1, 10))
     expected = output.skeleton[0, [8, 5, 2, 1, 4, 7, 21, 19, 17, 16, 18, 20]]
     torch.testing.assert_close(output.joints[0, list(LIMB_12)], expected)
+
+
+def test_the_open_body_says_whose_betas_it_takes():
+    assert read_body(DATA / "open_body_neutral.npz").shape_space == OPEN_BODY
 
 
 WRONG = {

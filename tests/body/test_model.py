@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fourd_humans.body.joints import COCO_17, COCO_NAMES, JOINT_NAMES, LANDMARK_VERTICES, OPENPOSE_25, ROOT
-from fourd_humans.body.model import OPEN_BODY, BodyModel
+from fourd_humans.body.loading import OPEN_BODY
+from fourd_humans.body.model import BodyModel
 from fourd_humans.body.rotations import axis_angle_to_matrix
 
 
