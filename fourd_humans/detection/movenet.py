@@ -1,0 +1,175 @@
+"""MoveNet MultiPose: people and their 17 COCO keypoints in one pass of a small network (Google, Apache-2.0).
+
+The published graph keeps six people; here the network's heads are decoded by ourselves, so that any number is found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.detection.limits import Limits
+from fourd_humans.detection.nms import box_overlap, keypoint_similarity, suppress
+from fourd_humans.onnx import load_session
+from fourd_humans.people import Detections, Dropped, Float, Frame
+
+WEIGHTS = Path(__file__).parent / "data" / "movenet_multipose_lightning.onnx"
+STRIDE = 4  # of the heads, in input pixels
+MULTIPLE = 32  # of which the input's sides must be
+HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kpt_offset")
+KEYPOINT_FLOOR = 0.127  # keypoints below it do not count in a person's score (the published graph's figure)
+BOX_KEYPOINT_SCORE = 0.3  # keypoints above it belong inside the box
+
+
+class MoveNetDetector:
+    """Finds people in batches of frames of any size.
+
+    image_size: the longer side that the network sees, 256 to 512; larger finds smaller people, at quadratic cost.
+    score_threshold: least score of a person, in 0..1.
+    nms_threshold: intersection over union above which two boxes with similar keypoints are one person.
+    similarity_threshold: object keypoint similarity above which two detections are one person, whatever their boxes.
+    min_width, min_height: least size of a box, in pixels of the frame.
+    device, threads: see `fourd_humans.onnx.load_session`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 512,
+        score_threshold: float = 0.2,
+        nms_threshold: float = 0.6,
+        similarity_threshold: float = 0.5,
+        min_width: float = 0.0,
+        min_height: float = 0.0,
+        device: str = "cpu",
+        threads: int = 0,
+        weights: Path = WEIGHTS,
+    ) -> None:
+        self.image_size = image_size
+        self.nms_threshold = nms_threshold
+        self.similarity_threshold = similarity_threshold
+        self.limits = Limits(score_threshold, max(min_width, 1.0), max(min_height, 1.0))
+        self.session = load_session(weights, device, threads)
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The people of each frame, best first; what was found and not kept is in `dropped`."""
+        prepared = [prepare(frame.image, self.image_size) for frame in frames]
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, (image, _) in enumerate(prepared):
+            by_shape[image.shape].append(number)
+        results = {}
+        for numbers in by_shape.values():
+            batch = np.stack([prepared[n][0] for n in numbers])
+            heads = dict(zip(HEADS, self.session.run(list(HEADS), {"image": batch}), strict=True))
+            for row, number in enumerate(numbers):
+                found = decode({name: values[row] for name, values in heads.items()}, self.limits.score / 2)
+                results[number] = self._choose(found.scaled(1 / prepared[number][1]), frames[number].size)
+        return [results[number] for number in range(len(frames))]
+
+    def _choose(self, found: Candidates, size: tuple[int, int]) -> Detections:
+        """Those candidates that are people, each once, as detections of a frame of that (height, width)."""
+        boxes = _within(_with_keypoints(found.boxes, found.keypoints), size)
+        large, dropped = self.limits.divide(boxes, found.scores)
+        boxes, scores, keypoints = boxes[large], found.scores[large], found.keypoints[large]
+        similarity = keypoint_similarity(keypoints, boxes)
+        same = similarity > self.similarity_threshold
+        same |= (box_overlap(boxes) > self.nms_threshold) & (similarity > self.similarity_threshold / 2)
+        kept = suppress(scores, same)
+        for row in sorted(set(range(len(boxes))) - set(kept.tolist())):
+            x1, y1, x2, y2 = boxes[row].tolist()
+            dropped.append(Dropped((x1, y1, x2, y2), float(scores[row]), "the same person as a better detection"))
+        return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], dropped=dropped)
+
+
+@dataclass
+class Candidates:
+    """Decoded peaks of the centre map, best first: scores (N,), boxes (N, 4) xyxy, keypoints (N, 17, 3)."""
+
+    scores: Float
+    boxes: Float
+    keypoints: Float
+
+    def scaled(self, scale: float) -> Candidates:
+        """The same people with pixels `scale` times as many."""
+        factor = np.array([scale, scale, 1], np.float32)
+        return Candidates(self.scores, self.boxes * np.float32(scale), self.keypoints * factor)
+
+
+def prepare(image: NDArray[np.uint8], longer_side: int) -> tuple[Float, float]:
+    """An RGB image (H, W, 3) as the network takes it, (3, h, w), and the scale from the frame's pixels to its own."""
+    height, width = image.shape[:2]
+    scale = longer_side / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    padded = np.zeros((3, *(-(-side // MULTIPLE) * MULTIPLE for side in resized.shape[:2])), np.float32)
+    padded[:, : size[1], : size[0]] = resized.transpose(2, 0, 1)
+    return padded, scale
+
+
+def decode(heads: dict[str, Float], minimum_score: float) -> Candidates:
+    """People from the heads of one image, each (C, h, w), in the network's input pixels.
+
+    Every cell that is the largest of its 5x5 neighbourhood in the centre map is a person. Its keypoints are the cells
+    inside its box with the best product of heatmap and nearness to where the centre expects them.
+    minimum_score: of `center`, below which peaks are not looked at.
+    """
+    center = heads["center"][0]
+    height, width = center.shape
+    peak = (center >= cv2.dilate(center, np.ones((5, 5), np.uint8))) & (center >= minimum_score)
+    rows, columns = np.nonzero(peak)
+    order = np.argsort(-center[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    cells = np.stack([rows, columns], 1).astype(np.float32)  # (N, 2) y, x
+    limit = np.array([height, width], np.float32)
+    middle = cells + heads["box_offset"][:, rows, columns].T
+    half = np.maximum(heads["box_scale"][:, rows, columns].T, 0) / 2
+    low, high = np.clip(middle - half, 0, limit), np.clip(middle + half, 0, limit)
+    expected = cells[:, None] + heads["kpt_regress"][:, rows, columns].T.reshape(-1, 17, 2)
+    keypoints = np.zeros((len(rows), 17, 3), np.float32)
+    for person in range(len(rows)):
+        keypoints[person] = _keypoints(heads, low[person], high[person], expected[person], 0.3 * min(height, width))
+    counted = keypoints[..., 2] > KEYPOINT_FLOOR
+    mean = (keypoints[..., 2] * counted).sum(1) / np.maximum(counted.sum(1), 1)
+    keypoints[..., :2] *= STRIDE
+    boxes = np.concatenate([low[:, ::-1], high[:, ::-1]], 1) * STRIDE
+    return Candidates(center[rows, columns] * mean, boxes, keypoints)
+
+
+def _keypoints(heads: dict[str, Float], low: Float, high: Float, expected: Float, spread: float) -> Float:
+    """One person's keypoints as (17, 3) x, y, score, in cells.
+
+    low, high: (2,) corners of its box, expected: (17, 2) where its centre expects them; all y, x.
+    """
+    height, width = heads["center"].shape[1:]
+    top, left = np.minimum(np.floor(low).astype(int), [height - 1, width - 1])
+    bottom, right = np.maximum(np.minimum(np.ceil(high).astype(int) + 1, [height, width]), [top + 1, left + 1])
+    # exp(-(dy² + dx²) / spread) is the product of one factor per row and one per column
+    near_y = np.exp(-((np.arange(top, bottom) - expected[:, :1]) ** 2) / spread).astype(np.float32)
+    near_x = np.exp(-((np.arange(left, right) - expected[:, 1:]) ** 2) / spread).astype(np.float32)
+    product = heads["kpt_heatmap"][:, top:bottom, left:right] * near_y[:, :, None] * near_x[:, None, :]
+    best = product.reshape(17, -1).argmax(1)
+    y, x = top + best // (right - left), left + best % (right - left)
+    joint = np.arange(17)
+    offset = heads["kpt_offset"].reshape(17, 2, height, width)[joint, :, y, x]
+    return np.stack([x + offset[:, 1], y + offset[:, 0], product[joint, y - top, x - left]], 1)
+
+
+def _with_keypoints(boxes: Float, keypoints: Float) -> Float:
+    """(N, 4) boxes widened to hold the keypoints that count: the network's own sometimes cut off a stretched limb."""
+    places = keypoints[..., :2]
+    counted = (keypoints[..., 2] > BOX_KEYPOINT_SCORE)[..., None]
+    low = np.where(counted, places, np.inf).min(1, initial=np.inf)
+    high = np.where(counted, places, -np.inf).max(1, initial=-np.inf)
+    return np.concatenate([np.minimum(boxes[:, :2], low), np.maximum(boxes[:, 2:], high)], 1).astype(np.float32)
+
+
+def _within(boxes: Float, size: tuple[int, int]) -> Float:
+    """Boxes cut off at the edges of a frame of that (height, width)."""
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
