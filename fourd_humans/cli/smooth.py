@@ -1,0 +1,60 @@
+"""``4dhumans smooth``: fill in hidden people, and smooth, in existing results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from fourd_humans.errors import UsageError
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: NAME_smooth.pkl]")
+@click.option("--overwrite", is_flag=True, help="Replace results that exist.")
+@click.option("--sigma", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="FRAMES",
+              help="Also average everybody over time, with a Gaussian of this deviation; 2 suits 30 frames a second.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
+              help="The pose transformer that fills in.  [default: the built-in one]")
+@click.option("-v", "--verbose", is_flag=True, help="Print tracebacks of errors.")
+@click.pass_context
+def smooth(
+    ctx: click.Context,
+    results: Path,
+    output: Path | None,
+    overwrite: bool,
+    sigma: float,
+    checkpoint: Path | None,
+    verbose: bool,
+) -> None:
+    """Fill in everybody in RESULTS.pkl where they were hidden between two sightings, and write NAME_smooth.pkl.
+
+    Takes the results of this program and of the released one. People who were filled in have a tracked_time of -1.
+    Those expected after their last sighting are left out.
+    """  # fmt: skip
+    ctx.meta["verbose"] = verbose
+
+    from fourd_humans import checkpoints
+    from fourd_humans.body.loading import SMPL
+    from fourd_humans.body.model import BodyModel
+    from fourd_humans.motion.checkpoint import BUILT_IN, load_pose_transformer
+    from fourd_humans.motion.tracklets import complete_tracklets
+    from fourd_humans.results import load_tracklets
+
+    tracklets = load_tracklets(results)
+    output = output or results.with_name(f"{results.name.removesuffix('.partial').removesuffix('.pkl')}_smooth.pkl")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; use --overwrite to replace it, or --output")
+    body_model = BodyModel.open_body()
+    if any(frame.bodies.shape_space == SMPL for frame in tracklets if len(frame)):
+        smpl = checkpoints.find("smpl")
+        if smpl is None:
+            raise UsageError(f"{results} holds SMPL bodies; add SMPL first: 4dhumans models add-smpl FILE")
+        body_model = BodyModel.from_file(smpl)
+    network = load_pose_transformer(checkpoint or BUILT_IN)
+    frames = complete_tracklets(tracklets.frames, body_model, network, sigma)
+    replace(tracklets, frames=frames).save(output, overwrite)
+    filled = sum(int((frame.time_since_seen < 0).sum()) for frame in frames)
+    click.echo(f"filled in {filled} bodies in {len(frames)} frames: {output}")

@@ -1,0 +1,1 @@
+"""Training of the networks that this project can train itself."""
