@@ -1,0 +1,186 @@
+"""Fits the body to landmarks: rotations, shape and place, by damped Gauss-Newton steps on points of the body.
+
+All people are fitted at once. The unknowns of each are a small rotation of every joint in its parent's frame (72), the
+betas (10), and the place in the camera frame (x, y, log z; 3). Residuals are in units of what each measurement is good
+to, so that the weights below are standard deviations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fourd_humans.recovery.landmarks.points import NUM_BETAS, NUM_ROTATIONS, Array, BodyPoints
+from fourd_humans.recovery.landmarks.priors import HIGHEST, LOWEST, MEAN, SPREAD
+
+TURNS = slice(0, 3 * NUM_ROTATIONS)
+BETAS = slice(TURNS.stop, TURNS.stop + NUM_BETAS)
+PLACE = slice(BETAS.stop, BETAS.stop + 3)
+
+STEPS = 10
+LARGEST_TURN = 0.7  # radians that a joint may turn in one step
+SPREAD_3D = 0.06  # metres that 3D landmarks are good to
+SPREAD_2D = 0.03  # metres, at the person's depth, that landmarks in the picture are good to
+SPREAD_BETAS = 1.0  # the body's betas are N(0, 1) over people
+SPREAD_LIMIT = 0.1  # radians beyond a joint's limits
+OUTLIER = 3.0  # in spreads: landmarks much farther off than this hardly count (Geman and McClure's estimator)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What N people are fitted to, in K points of the body.
+
+    metres: (N, K, 3) from any origin, x right, y down, z away; surety_3d: (N, K) in 0..1.
+    rays: (N, L, 2) pixels from the principal point over the focal length; surety_2d: (N, L) in 0..1.
+    seen: (L,) which of the K points each ray belongs to.
+    """
+
+    metres: Array
+    surety_3d: Array
+    rays: Array
+    surety_2d: Array
+    seen: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """rotations: (N, 24, 3, 3), the first the global orientation. betas: (N, 10). place: (N, 3) in the camera frame."""
+
+    rotations: Array
+    betas: Array
+    place: Array
+
+
+def fit(body: BodyPoints, targets: Targets, rotations: Array, steps: int = STEPS) -> Fit:
+    """The bodies that agree best with the targets, from `rotations` (N, 24, 3, 3) on.
+
+    A step that makes somebody's fit worse is taken back for that person and tried again with more damping, so the
+    result is never worse than the start; it is finite whatever the targets.
+    """
+    count = len(rotations)
+    betas = np.zeros((count, NUM_BETAS))
+    posed = body.pose(rotations, betas)
+    place = placed(posed.points, targets)
+    cost, hessian, gradient = _linearised(body, targets, rotations, betas, place)
+    damping = np.full(count, 1e-2)
+    for _ in range(steps):
+        diagonal = np.einsum("nii->ni", hessian)
+        damped = hessian + (damping[:, None] * diagonal)[..., None] * np.eye(PLACE.stop)
+        step = -np.linalg.solve(damped, gradient[..., None])[..., 0]
+        largest = np.linalg.norm(step[:, TURNS].reshape(count, -1, 3), axis=2).max(1)
+        step *= np.minimum(1, LARGEST_TURN / np.maximum(largest, 1e-9))[:, None]
+        turned = Rotation.from_rotvec(step[:, TURNS].reshape(-1, 3)).as_matrix().reshape(rotations.shape) @ rotations
+        new_betas = betas + step[:, BETAS]
+        new_place = _moved(place, step[:, PLACE])
+        new_cost, new_hessian, new_gradient = _linearised(body, targets, turned, new_betas, new_place)
+        better = new_cost < cost
+        rotations, betas, place = (
+            np.where(_like(better, new), new, old)
+            for new, old in ((turned, rotations), (new_betas, betas), (new_place, place))
+        )
+        hessian, gradient = (
+            np.where(_like(better, hessian), new_hessian, hessian),
+            np.where(better[:, None], new_gradient, gradient),
+        )
+        damping = np.clip(np.where(better, damping / 4, damping * 8), 1e-5, 1e3)
+        cost = np.where(better, new_cost, cost)
+    return Fit(Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_matrix().reshape(rotations.shape), betas, place)
+
+
+def placed(points: Array, targets: Targets) -> Array:
+    """(N, 3) where bodies with these points (N, K, 3) must stand to be as large in the picture as their targets."""
+    weight = targets.surety_2d[..., None] + 1e-6
+    flat, rays = points[:, targets.seen, :2], targets.rays
+    total = weight.sum(1, keepdims=True)
+    flat_mean, rays_mean = (flat * weight).sum(1, keepdims=True) / total, (rays * weight).sum(1, keepdims=True) / total
+    spread = (weight * (flat - flat_mean) ** 2).sum((1, 2))
+    common = (weight * (flat - flat_mean) * (rays - rays_mean)).sum((1, 2))
+    spread_rays = (weight * (rays - rays_mean) ** 2).sum((1, 2))
+    # How much smaller the picture is than the body: by regression, but by the sizes alone where they hardly agree.
+    sizes = np.sqrt(spread_rays / np.maximum(spread, 1e-9))
+    inverse_depth = np.clip(common / np.maximum(spread, 1e-9), sizes / 2, None)
+    depth = 1 / np.maximum(inverse_depth, 1e-6)
+    depth -= points[:, targets.seen, 2].mean(1)
+    depth = np.maximum(depth, 0.3)
+    return np.concatenate([rays_mean[:, 0] * depth[:, None] - flat_mean[:, 0], depth[:, None]], 1)
+
+
+def _moved(place: Array, step: Array) -> Array:
+    """Places after a step: nearer or farther along the line of sight, then aside."""
+    along = np.exp(np.clip(step[:, 2:], -0.5, 0.5))
+    moved = place * along
+    moved[:, :2] += step[:, :2]
+    moved[:, 2] = np.clip(moved[:, 2], 0.3, 1e5)
+    return moved
+
+
+def _linearised(
+    body: BodyPoints, targets: Targets, rotations: Array, betas: Array, place: Array
+) -> tuple[Array, Array, Array]:
+    """The cost (N,), its Gauss-Newton matrix (N, 85, 85) and gradient (N, 85)."""
+    posed = body.pose(rotations, betas)
+    by_all = np.concatenate([posed.by_turn, posed.by_betas], -1)  # (N, K, 3, 82)
+    count = len(rotations)
+
+    # In space: points and landmarks, each from their own weighted mean.
+    share = targets.surety_3d / np.maximum(targets.surety_3d.sum(1, keepdims=True), 1e-6)
+    difference = posed.points - targets.metres
+    error_3d = difference - np.einsum("nk,nkc->nc", share, difference)[:, None]
+    by_3d = by_all - np.einsum("nk,nkcu->ncu", share, by_all, optimize=True)[:, None]
+    scaled_3d = np.linalg.norm(error_3d, axis=2) / SPREAD_3D
+    weight_3d = targets.surety_3d * _robust(scaled_3d) / SPREAD_3D**2
+
+    # In the picture, in metres at the person's depth.
+    points = posed.points[:, targets.seen] + place[:, None]
+    depth, distance = np.maximum(points[..., 2:], 0.1), place[:, None, 2:]
+    where = points[..., :2] / depth
+    error_2d = (where - targets.rays) * distance
+    scale = distance / depth
+    by_points = by_all[:, targets.seen]
+    by_2d = np.zeros((count, len(targets.seen), 2, PLACE.stop))
+    by_2d[..., : PLACE.start] = scale[..., None] * (by_points[:, :, :2] - where[..., None] * by_points[:, :, 2:])
+    by_2d[..., 0, PLACE.start] = by_2d[..., 1, PLACE.start + 1] = scale[..., 0]
+    by_2d[..., PLACE.start + 2] = scale * (place[:, None, :2] - where * distance)
+    scaled_2d = np.linalg.norm(error_2d, axis=2) / SPREAD_2D
+    weight_2d = targets.surety_2d * _robust(scaled_2d) / SPREAD_2D**2
+
+    hessian = np.zeros((count, PLACE.stop, PLACE.stop))
+    gradient = np.zeros((count, PLACE.stop))
+    for error, by, weight, unknowns in (
+        (error_3d, by_3d, weight_3d, slice(0, PLACE.start)),
+        (error_2d, by_2d, weight_2d, slice(0, PLACE.stop)),
+    ):
+        rows = by.reshape(count, -1, by.shape[-1])
+        weighted = rows * np.repeat(weight, error.shape[-1], 1)[..., None]
+        hessian[:, unknowns, unknowns] += weighted.swapaxes(1, 2) @ rows
+        gradient[:, unknowns] += (weighted.swapaxes(1, 2) @ error.reshape(count, -1, 1))[..., 0]
+
+    turns = Rotation.from_matrix(rotations[:, 1:].reshape(-1, 3, 3)).as_rotvec().reshape(count, -1)
+    off, beyond = (turns - MEAN) / SPREAD, (turns - np.clip(turns, LOWEST, HIGHEST)) / SPREAD_LIMIT
+    pose = np.arange(3, TURNS.stop)
+    gradient[:, pose] += off / SPREAD + beyond / SPREAD_LIMIT
+    hessian[:, pose, pose] += 1 / SPREAD**2 + (beyond != 0) / SPREAD_LIMIT**2
+    gradient[:, BETAS] += betas / SPREAD_BETAS**2
+    shape = np.arange(BETAS.start, BETAS.stop)
+    hessian[:, shape, shape] += 1 / SPREAD_BETAS**2
+    always = np.arange(PLACE.stop)
+    hessian[:, always, always] += 1e-6
+
+    cost = (targets.surety_3d * _robust_cost(scaled_3d)).sum(1) + (targets.surety_2d * _robust_cost(scaled_2d)).sum(1)
+    cost += (off**2).sum(1) + (beyond**2).sum(1) + (betas**2).sum(1) / SPREAD_BETAS**2
+    return cost, hessian, gradient
+
+
+def _robust(scaled: Array) -> Array:
+    return 1 / (1 + (scaled / OUTLIER) ** 2) ** 2
+
+
+def _robust_cost(scaled: Array) -> Array:
+    return scaled**2 / (1 + (scaled / OUTLIER) ** 2)
+
+
+def _like(chosen: NDArray[np.bool_], array: Array) -> NDArray[np.bool_]:
+    return chosen.reshape(-1, *[1] * (array.ndim - 1))
