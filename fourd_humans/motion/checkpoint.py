@@ -76,7 +76,8 @@ def _settings(path: Path) -> str:
 def _network(settings: str, path: Path) -> PoseTransformer:
     try:
         arguments = json.loads(settings)
-        arguments["bottleneck"] = tuple(arguments["bottleneck"]) if arguments.get("bottleneck") else None
+        if arguments.get("bottleneck") is not None:
+            arguments["bottleneck"] = tuple(arguments["bottleneck"])
         return PoseTransformer(**arguments)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError) as error:
         raise FourDHumansError(f"{path} describes no pose transformer that can be built: {error}") from error

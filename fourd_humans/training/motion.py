@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
 from fourd_humans.motion.checkpoint import SETTINGS, save_pose_transformer
 from fourd_humans.motion.pose_transformer import CAMERA, PoseTransformer
 from fourd_humans.training.motion_data import Clip, EpochSampler, MotionSequences, statistics
@@ -157,6 +158,8 @@ def train_motion(
         if resume is None:
             fit_start(training, drawn, batch_size)
         training.network.start.requires_grad_(False)
+    if resume is not None:
+        load_strictly(training, load_state_dict(resume), resume)  # says in one line what does not fit
     validation = MotionSequences(held_out, sequence, seed, augment=False)
     loggers = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
     trainer = lightning.Trainer(
@@ -169,8 +172,13 @@ def train_motion(
         logger=loggers[logger](output, name="logs"),
         callbacks=[
             ModelCheckpoint(
-                output, "{step}", save_last=True, save_top_k=CHECKPOINTS_KEPT, monitor="validation/loss",
-                save_on_train_epoch_end=True, auto_insert_metric_name=True, enable_version_counter=False,
+                output,
+                "{step}",
+                monitor="validation/loss" if held_out else None,
+                save_last=True,
+                save_top_k=CHECKPOINTS_KEPT if held_out else 1,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
             ),
             LearningRateMonitor("step"),
         ],

@@ -25,15 +25,16 @@ def draw_mask(rng: np.random.Generator, frames: int) -> tuple[Mask, Mask]:
     if kind == 1:
         masked = np.zeros(frames, bool)
         for _ in range(rng.integers(1, 3)):
-            length = rng.integers(2, min(LONGEST_GAP, frames // 2) + 1)
+            length = rng.integers(1, min(LONGEST_GAP, frames // 2) + 1)
             start = rng.integers(0, frames - length + 1)
             masked[start : start + length] = True
         scattered = rng.random(frames) < rng.choice([0.0, 0.2])
         return masked | scattered, masked
     masked = np.ones(frames, bool)
-    first = rng.integers(0, max(1, frames - 2 * HISTORY)) * rng.integers(2)  # from the first frame on, half the time
+    first = rng.integers(0, max(1, frames - 2 * HISTORY)) * rng.integers(2)  # half the time from the first frame on
     remembered = first + np.cumsum(np.where(rng.random(HISTORY) < 0.1, 2, 1)) - 1
-    remembered = remembered[remembered < frames][rng.integers(2) * rng.integers(HISTORY - 1) :]
+    remembered = remembered[remembered < frames]
+    remembered = remembered[rng.integers(2) * rng.integers(len(remembered)) :]  # a young track remembers less
     masked[remembered] = False
     time = np.arange(frames)
     near = (time > first - FARTHEST_AHEAD // 2) & (time <= remembered[-1] + FARTHEST_AHEAD)
