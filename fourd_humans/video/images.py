@@ -70,12 +70,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises: FourDHumansError naming the file where it cannot be read, also when only its end is missing.
     """
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # one channel of 16 bits, which Pillow would clip instead of scaling
                 grey = np.clip(np.asarray(image), 0, 65535) >> 8
-                image = Image.fromarray(grey.astype(np.uint8))
-            return np.array(image.convert("RGB"))
+                return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
         raise FourDHumansError(f"{path} is no image that can be read; convert it to JPEG or PNG") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
