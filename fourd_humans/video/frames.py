@@ -51,13 +51,6 @@ class Source:
     def __iter__(self) -> Iterator[Frame | BadFrame]:
         return self.read()
 
-    @property
-    def folder(self) -> Path | str:
-        """Where the files lie that the frames are named after; nothing for a video, whose frames are no files."""
-        if self.is_image:
-            return self.path.parent
-        return self.path if self.path.is_dir() else ""
-
 
 def parse_position(text: str) -> Position:
     """What a user writes for a place in a video: ``120`` is a frame; ``3.5s``, ``0:03.5`` and ``1:02:03`` are times.

@@ -30,7 +30,6 @@ def test_a_folder_is_read_in_natural_order(tmp_path, picture):
     assert source.frame_count == 4
     assert source.name == tmp_path.name
     assert not source.is_image
-    assert source.folder == tmp_path
 
 
 @pytest.mark.parametrize(("start", "end", "names"), [(1, 3, ["b.png", "c.png"]), (0.0, 0.05, ["a.png", "b.png"]),
@@ -50,7 +49,6 @@ def test_one_image(tmp_path, picture):
     source = open_source(tmp_path / "one.png")
     assert source.is_image
     assert source.name == "one"
-    assert source.folder == tmp_path
     (frame,) = source
     np.testing.assert_array_equal(frame.image, picture)
 
