@@ -97,10 +97,10 @@ class ShotsConfig:
 class RenderConfig:
     """What the rendered video shows."""
 
-    backend: str = "numba"
     views: tuple[str, ...] = ("overlay",)  # overlay, side, top
-    supersample: int = 2
-    alpha: float = 0.85
+    supersample: int = 2  # samples per pixel and direction
+    alpha: float = 0.85  # opacity of the bodies
+    depth_scale: float | None = None  # factor on depths in the side and top views; None: an ordinary lens's depths
     quality: int = 23  # H.264 constant rate factor: lower is better and larger
 
 

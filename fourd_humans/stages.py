@@ -247,6 +247,5 @@ def _joints(body_model: BodyModel, global_orient: Float, body_pose: Float, betas
 def make_renderer(config: Config, body_model: BodyModel) -> Renderer:
     from fourd_humans.rendering.renderer import Renderer
 
-    return Renderer(
-        body_model, views=config.render.views, supersample=config.render.supersample, alpha=config.render.alpha
-    )
+    settings = config.render
+    return Renderer(body_model, settings.views, settings.supersample, settings.alpha, settings.depth_scale)

@@ -109,6 +109,24 @@ def fill(vertices, screen, faces, camera, near, top, left, inverse_depth, number
 
 
 @njit(nogil=True, cache=True)
+def touched(screen, samples, height, width):  # type: ignore[no-untyped-def]
+    """(top, bottom, left, right), without bottom and right themselves, of the part of a (height, width) picture that
+    points (P, V, 3) of `to_screen`, for the picture enlarged `samples` times, can touch."""
+    low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+    for p in range(screen.shape[0]):
+        for v in range(screen.shape[1]):
+            if screen[p, v, 2] == 0.0:  # a face that the near plane cuts may reach anywhere
+                return 0, height, 0, width
+            low_x, high_x = min(low_x, screen[p, v, 0]), max(high_x, screen[p, v, 0])
+            low_y, high_y = min(low_y, screen[p, v, 1]), max(high_y, screen[p, v, 1])
+    left, right = max(low_x / samples, 0.0), min(high_x / samples + 1.0, width)
+    top, bottom = max(low_y / samples, 0.0), min(high_y / samples + 1.0, height)
+    if not (left < right and top < bottom):
+        return 0, 0, 0, 0
+    return int(top), int(bottom), int(left), int(right)
+
+
+@njit(nogil=True, cache=True)
 def barycentric(corner_a, corner_b, corner_c, x, y):  # type: ignore[no-untyped-def]
     """Weights of a face's corners (3,) where the ray (x, y, 1) from the camera meets its plane; they sum to 1.
 

@@ -17,7 +17,7 @@ from fourd_humans.errors import UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.rendering.labels import Tags, dashed_box
 from fourd_humans.rendering.palette import track_colour
-from fourd_humans.rendering.rasteriser import NEAR, camera_row, fill, to_screen
+from fourd_humans.rendering.rasteriser import NEAR, camera_row, fill, to_screen, touched
 from fourd_humans.rendering.shading import composite, vertex_normals
 from fourd_humans.rendering.views import DIRECTIONS, SteadyRange, View, ordinary_depth_scale
 
@@ -138,7 +138,7 @@ class Renderer:
         ]
         if not layers:
             return image
-        top, bottom, left, right = _window(screen, self._samples, (image.shape[0], image.shape[1]))
+        top, bottom, left, right = touched(screen, self._samples, image.shape[0], image.shape[1])
 
         def draw_band(first: int, last: int) -> None:
             shape = ((last - first) * self._samples, (right - left) * self._samples)
@@ -205,17 +205,6 @@ class _Scene:
             positions=view.points(self.positions),
             intrinsics=view.intrinsics,
         )
-
-
-def _window(screen: NDArray[np.float64], samples: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """First and last row and column (the last ones excluded) of a picture of `size` that people can touch."""
-    points = screen.reshape(-1, 3)
-    if not (points[:, 2] > 0).all():  # what the near plane cuts may reach anywhere
-        return 0, size[0], 0, size[1]
-    low, high = points[:, :2].min(0) / samples, points[:, :2].max(0) / samples
-    left, right = np.clip([np.floor(low[0]), np.ceil(high[0])], 0, size[1]).astype(int).tolist()
-    top, bottom = np.clip([np.floor(low[1]), np.ceil(high[1])], 0, size[0]).astype(int).tolist()
-    return top, bottom, left, right
 
 
 def _even(length: int) -> int:

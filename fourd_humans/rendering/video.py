@@ -1,0 +1,64 @@
+"""A whole video of tracked people: pictures and people are brought together by the number of their frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.people import Frame, TrackedFrame
+from fourd_humans.rendering.renderer import Renderer
+from fourd_humans.video.frames import Source
+from fourd_humans.video.read_ahead import read_ahead
+from fourd_humans.video.writer import VideoWriter
+
+AHEAD = 2  # pictures that may wait between reading and drawing, and between drawing and writing
+
+
+def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter, renderer: Renderer) -> int:
+    """Draw `frames`, which come in order, over their pictures from `source` into `writer`; returns how many were drawn.
+
+    Reading, drawing and writing each have a thread, with a few pictures between them, however long the video is.
+    `frames` is asked for the next one only when there is room for it, so it may come from work that is still going on.
+    A frame whose picture cannot be read is left out: the one before stays in view for its time.
+
+    Raises: FourDHumansError where the source has no frame with such a number, or one of another size.
+    """
+    count = 0
+    drawn = read_ahead(_drawn(source, frames, renderer), AHEAD)
+    try:
+        for image, time in drawn:
+            writer.write(image, time)
+            count += 1
+    finally:
+        drawn.close()
+    return count
+
+
+def _drawn(
+    source: Source, frames: Iterable[TrackedFrame], renderer: Renderer
+) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    pictures = read_ahead(source, AHEAD)
+    try:
+        picture = next(pictures, None)
+        for frame in frames:
+            while picture is not None and picture.index < frame.index:
+                picture = next(pictures, None)
+            if picture is None or picture.index > frame.index:
+                raise FourDHumansError(f"{source.path} has no frame {frame.index}, which the results speak of")
+            if not isinstance(picture, Frame):
+                continue
+            if picture.size != frame.size:
+                raise FourDHumansError(
+                    f"frame {frame.index} of {source.path} is {_text(picture.size)}, "
+                    f"but the results are for {_text(frame.size)}: they belong to another video"
+                )
+            yield renderer.draw(picture.image, frame), picture.time
+    finally:
+        pictures.close()
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]} pixels"
