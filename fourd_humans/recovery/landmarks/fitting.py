@@ -31,18 +31,16 @@ OUTLIER = 3.0  # in spreads: landmarks much farther off than this hardly count (
 
 @dataclass(frozen=True)
 class Targets:
-    """What N people are fitted to, in K points of the body.
+    """What N people are fitted to, in K points of the body, and in L directions from the camera.
 
     metres: (N, K, 3) from any origin, x right, y down, z away; surety_3d: (N, K) in 0..1.
     rays: (N, L, 2) pixels from the principal point over the focal length; surety_2d: (N, L) in 0..1.
-    seen: (L,) which of the K points each ray belongs to.
     """
 
     metres: Array
     surety_3d: Array
     rays: Array
     surety_2d: Array
-    seen: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,10 @@ class Fit:
     place: Array
 
 
-def fit(body: BodyPoints, targets: Targets, rotations: Array, steps: int = STEPS) -> Fit:
+def fit(body: BodyPoints, targets: Targets, seen: NDArray[np.int64], rotations: Array, steps: int = STEPS) -> Fit:
     """The bodies that agree best with the targets, from `rotations` (N, 24, 3, 3) on.
+
+    seen: (L,) which of the K points each ray belongs to.
 
     A step that makes somebody's fit worse is taken back for that person and tried again with more damping, so the
     result is never worse than the start; it is finite whatever the targets.
@@ -63,8 +63,8 @@ def fit(body: BodyPoints, targets: Targets, rotations: Array, steps: int = STEPS
     count = len(rotations)
     betas = np.zeros((count, NUM_BETAS))
     posed = body.pose(rotations, betas)
-    place = placed(posed.points, targets)
-    cost, hessian, gradient = _linearised(body, targets, rotations, betas, place)
+    place = placed(posed.points[:, seen], targets)
+    cost, hessian, gradient = _linearised(body, targets, seen, rotations, betas, place)
     damping = np.full(count, 1e-2)
     for _ in range(steps):
         diagonal = np.einsum("nii->ni", hessian)
@@ -75,7 +75,7 @@ def fit(body: BodyPoints, targets: Targets, rotations: Array, steps: int = STEPS
         turned = Rotation.from_rotvec(step[:, TURNS].reshape(-1, 3)).as_matrix().reshape(rotations.shape) @ rotations
         new_betas = betas + step[:, BETAS]
         new_place = _moved(place, step[:, PLACE])
-        new_cost, new_hessian, new_gradient = _linearised(body, targets, turned, new_betas, new_place)
+        new_cost, new_hessian, new_gradient = _linearised(body, targets, seen, turned, new_betas, new_place)
         better = new_cost < cost
         rotations, betas, place = (
             np.where(_like(better, new), new, old)
@@ -91,9 +91,9 @@ def fit(body: BodyPoints, targets: Targets, rotations: Array, steps: int = STEPS
 
 
 def placed(points: Array, targets: Targets) -> Array:
-    """(N, 3) where bodies with these points (N, K, 3) must stand to be as large in the picture as their targets."""
+    """(N, 3) where bodies with these points (N, L, 3) must stand to be as large in the picture as their targets."""
     weight = targets.surety_2d[..., None] + 1e-6
-    flat, rays = points[:, targets.seen, :2], targets.rays
+    flat, rays = points[..., :2], targets.rays
     total = weight.sum(1, keepdims=True)
     flat_mean, rays_mean = (flat * weight).sum(1, keepdims=True) / total, (rays * weight).sum(1, keepdims=True) / total
     spread = (weight * (flat - flat_mean) ** 2).sum((1, 2))
@@ -103,7 +103,7 @@ def placed(points: Array, targets: Targets) -> Array:
     sizes = np.sqrt(spread_rays / np.maximum(spread, 1e-9))
     inverse_depth = np.clip(common / np.maximum(spread, 1e-9), sizes / 2, None)
     depth = 1 / np.maximum(inverse_depth, 1e-6)
-    depth -= points[:, targets.seen, 2].mean(1)
+    depth -= points[..., 2].mean(1)
     depth = np.maximum(depth, 0.3)
     return np.concatenate([rays_mean[:, 0] * depth[:, None] - flat_mean[:, 0], depth[:, None]], 1)
 
@@ -118,7 +118,7 @@ def _moved(place: Array, step: Array) -> Array:
 
 
 def _linearised(
-    body: BodyPoints, targets: Targets, rotations: Array, betas: Array, place: Array
+    body: BodyPoints, targets: Targets, seen: NDArray[np.int64], rotations: Array, betas: Array, place: Array
 ) -> tuple[Array, Array, Array]:
     """The cost (N,), its Gauss-Newton matrix (N, 85, 85) and gradient (N, 85)."""
     posed = body.pose(rotations, betas)
@@ -134,13 +134,13 @@ def _linearised(
     weight_3d = targets.surety_3d * _robust(scaled_3d) / SPREAD_3D**2
 
     # In the picture, in metres at the person's depth.
-    points = posed.points[:, targets.seen] + place[:, None]
+    points = posed.points[:, seen] + place[:, None]
     depth, distance = np.maximum(points[..., 2:], 0.1), place[:, None, 2:]
     where = points[..., :2] / depth
     error_2d = (where - targets.rays) * distance
     scale = distance / depth
-    by_points = by_all[:, targets.seen]
-    by_2d = np.zeros((count, len(targets.seen), 2, PLACE.stop))
+    by_points = by_all[:, seen]
+    by_2d = np.zeros((count, len(seen), 2, PLACE.stop))
     by_2d[..., : PLACE.start] = scale[..., None] * (by_points[:, :, :2] - where[..., None] * by_points[:, :, 2:])
     by_2d[..., 0, PLACE.start] = by_2d[..., 1, PLACE.start + 1] = scale[..., 0]
     by_2d[..., PLACE.start + 2] = scale * (place[:, None, :2] - where * distance)

@@ -1,4 +1,4 @@
-"""BlazePose GHUM: 33 landmarks of one person, in the picture and in metres, and the person's mask (Google, Apache-2.0)."""
+"""BlazePose GHUM: 33 landmarks of a person, in the picture and in metres, and a mask (Google, Apache-2.0)."""
 
 from __future__ import annotations
 

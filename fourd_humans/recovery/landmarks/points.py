@@ -1,8 +1,8 @@
 """Points of the body that landmarks correspond to, with their derivatives under the kinematic chain.
 
-A point is a sum over a few vertices. For every joint of the skeleton it therefore has a fixed mass and first moment that
-the joint's transform carries along, and linear blend skinning needs no mesh. (The pose blend shapes, a few millimetres
-at the joints, are left out.)
+A point is a sum over a few vertices. For every joint of the skeleton it therefore has a fixed mass and first moment
+that the joint's transform carries along, and linear blend skinning needs no mesh. (The pose blend shapes, a few
+millimetres at the joints, are left out.)
 """
 
 from __future__ import annotations

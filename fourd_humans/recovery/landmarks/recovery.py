@@ -16,6 +16,7 @@ from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks, mask_in_frame
 from fourd_humans.recovery.landmarks.points import LEFT_HAND, RIGHT_HAND, Array, BodyPoints
 from fourd_humans.recovery.landmarks.regions import Regions, cut_out, regions_of
+from fourd_humans.recovery.landmarks.rows import join, rows, split
 from fourd_humans.recovery.landmarks.start import first_rotations
 
 ASPECT = 192 / 256  # width to height of the box that HMR 2.0 crops around, whose square the crop camera refers to
@@ -52,6 +53,7 @@ _LANDMARKS = (
 POINTS = [point for point, _ in _LANDMARKS]
 # The limbs and trunk decide; the face turns the head, hands and feet turn wrists and ankles.
 IMPORTANCE = np.array([0.3] * 5 + [1.0] * 12 + [0.5] * 4 + [0.4] * 2)
+SEEN = np.concatenate([np.arange(len(POINTS)), np.arange(len(COCO_17))])  # in the picture: landmarks, then keypoints
 KEYPOINTS_COUNT = 0.7  # the detector's keypoints beside the landmark network's, in the picture
 
 
@@ -82,25 +84,36 @@ class LandmarkRecovery:
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
         """The detections in which somebody is, with masks, and their bodies; the others are added to `dropped`."""
+        regions = [regions_of(found.keypoints, found.boxes) for found in detections]
+        landmarks = self._landmarks(frames, regions)
+        cameras = [self.intrinsics(frame.size) for frame in frames]
+        fitted = self._fit(landmarks, detections, cameras)
         results = []
-        for frame, found in zip(frames, detections, strict=True):
-            camera = self.intrinsics(frame.size)
-            if not len(found):
-                empty = Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
-                results.append((found, empty))
-                continue
-            regions = regions_of(found.keypoints, found.boxes)
-            landmarks = self.network(cut_out(frame.image, regions), regions)
-            masks = [mask_in_frame(landmarks.segmentation[i], regions, i, frame.size) for i in range(len(found))]
-            found = replace(found, masks=masks)
-            bodies = self._fit(found, landmarks, camera)
-            results.append(self._keep(found, bodies, landmarks.presence))
+        for frame, found, around, seen, body, camera in zip(
+            frames, detections, regions, landmarks, fitted, cameras, strict=True
+        ):
+            masks = [mask_in_frame(seen.segmentation[i], around, i, frame.size) for i in range(len(found))]
+            bodies = self._bodies(body, found, camera)
+            results.append(self._keep(replace(found, masks=masks), bodies, seen.presence))
         return results
 
-    def _fit(self, found: Detections, landmarks: Landmarks, camera: Intrinsics) -> Bodies:
-        targets = targets_of(landmarks, found.keypoints, camera, self.points)
+    def _landmarks(self, frames: Sequence[Frame], regions: Sequence[Regions]) -> list[Landmarks]:
+        """Frame by frame; the network sees people of several frames at once."""
+        everybody = join(regions)
+        pictures = np.concatenate([cut_out(frame.image, r) for frame, r in zip(frames, regions, strict=True)])
+        starts = range(0, max(len(pictures), 1), self.batch_size)
+        batches = [slice(start, start + self.batch_size) for start in starts]
+        found = join([self.network(pictures[batch], rows(everybody, batch)) for batch in batches])
+        return split(found, [len(around) for around in regions])
+
+    def _fit(
+        self, landmarks: Sequence[Landmarks], detections: Sequence[Detections], cameras: Sequence[Intrinsics]
+    ) -> list[Fit]:
+        """Frame by frame; everybody is fitted at once."""
+        people = zip(landmarks, detections, cameras, strict=True)
+        targets = join([targets_of(seen, found.keypoints, camera, self.points) for seen, found, camera in people])
         start = first_rotations(self.points, POINTS, targets.metres)
-        return self._bodies(fit(self.points, targets, start), found, camera)
+        return split(fit(self.points, targets, SEEN, start), [len(found) for found in detections])
 
     def _bodies(self, fitted: Fit, found: Detections, camera: Intrinsics) -> Bodies:
         rotations, betas = fitted.rotations.astype(np.float32), fitted.betas.astype(np.float32)
@@ -142,15 +155,16 @@ def targets_of(landmarks: Landmarks, keypoints: Float | None, camera: Intrinsics
     pixels = np.stack([landmarks.pixels[:, list(which)].mean(1) for _, which in _LANDMARKS], 1).astype(float)
     visible = np.stack([landmarks.visibility[:, list(which)].min(1) for _, which in _LANDMARKS], 1).astype(float)
     surety = visible * IMPORTANCE
-    seen = np.arange(len(POINTS))
-    if keypoints is not None:
-        pixels = np.concatenate([pixels, keypoints[..., :2]], 1)
-        score = np.clip(keypoints[..., 2], 0, 1) * IMPORTANCE[:17] * KEYPOINTS_COUNT
-        surety_2d, seen = np.concatenate([surety, score], 1), np.concatenate([seen, np.arange(17)])
-    else:
-        surety_2d = surety
-    rays = (pixels - np.asarray(camera.principal_point)) / camera.focal_length
-    return Targets(metres * _size(metres, body)[:, None, None], np.maximum(surety, 0.02), rays, surety_2d, seen)
+    if keypoints is None:
+        keypoints = np.zeros((len(metres), len(COCO_17), 3), np.float32)
+    score = np.clip(keypoints[..., 2], 0, 1) * IMPORTANCE[: len(COCO_17)] * KEYPOINTS_COUNT
+    pixels = np.concatenate([pixels, keypoints[..., :2]], 1)
+    return Targets(
+        metres=metres * _size(metres, body)[:, None, None],
+        surety_3d=np.maximum(surety, 0.02),
+        rays=(pixels - np.asarray(camera.principal_point)) / camera.focal_length,
+        surety_2d=np.concatenate([surety, score], 1),
+    )
 
 
 # Bones, as numbers of COCO keypoints, that tell a person's size in the network's metres.

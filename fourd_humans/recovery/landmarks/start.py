@@ -40,7 +40,7 @@ LIMBS = tuple(
 
 
 def first_rotations(body: BodyPoints, chosen: list[int], metres: Array) -> Array:
-    """(N, 24, 3, 3) rotations for landmarks (N, K, 3) of the points `chosen` of the 45 joints, the 12 limbs among them."""
+    """(N, 24, 3, 3) rotations for landmarks (N, K, 3) of the points `chosen`, the 12 limb joints among them."""
     row = {name: chosen.index(joint) for joint, name in zip(LIMB_12, LIMB_NAMES, strict=True)}
     rotations = np.tile(np.eye(3), (len(metres), NUM_ROTATIONS, 1, 1))
     rest = body.pose(rotations[:1], np.zeros((1, NUM_BETAS))).points[0]
