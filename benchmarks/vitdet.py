@@ -142,9 +142,8 @@ def measure_detection(options: argparse.Namespace, device: torch.device) -> None
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     model = random_model(options.depth, device)
     operations = backbone_operations(options.depth, options.size)
-    print(
-        f"ViTDet-H, {options.depth} blocks, at {options.size}: {operations / 1e12:.2f} T operations in the backbone; frames of {width}x{height}"
-    )
+    print(f"ViTDet-H, {options.depth} blocks, at {options.size}: {operations / 1e12:.2f} T operations in the backbone")
+    print(f"frames of {width}x{height}")
     print("precision  batch  attention  images/s  backbone/s  of matrix throughput  peak GiB")
     for precision in options.precision:
         dtype = getattr(torch, precision)
