@@ -146,6 +146,8 @@ class SMPLDecoder(nn.Module):
         self.decpose = nn.Linear(dim, 6 * NUM_JOINTS)
         self.decshape = nn.Linear(dim, NUM_BETAS)
         self.deccam = nn.Linear(dim, 3)
+        for readout in (self.decpose, self.decshape, self.deccam):
+            nn.init.xavier_uniform_(readout.weight, gain=0.01)  # an untrained network answers with nearly the means
         no_rotation = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(NUM_JOINTS)[None]
         self.register_buffer("init_body_pose", no_rotation)
         self.register_buffer("init_betas", torch.zeros(1, NUM_BETAS))

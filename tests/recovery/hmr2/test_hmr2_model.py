@@ -106,6 +106,14 @@ def test_discriminator(fill_weights, reference):
 
 
 @torch.no_grad()
+def test_an_untrained_network_answers_with_nearly_the_means(images):
+    torch.manual_seed(0)
+    result = HMR2(**SMALL).eval()(images)
+    assert (result.body_pose - torch.eye(3)).abs().max() < 0.3
+    assert (result.camera_crop - torch.tensor([0.9, 0, 0])).abs().max() < 0.3
+
+
+@torch.no_grad()
 def test_bodies_on_request(small_model, images):
     result = small_model(images, BodyModel.open_body())
     assert result.vertices.shape == (2, 6890, 3)
