@@ -56,6 +56,11 @@ def test_other_spellings_of_the_counts() -> None:
         {"size": [4, 4], "counts": [3, 20]},
         {"size": [4, 4], "counts": b"PPPPPP5"},
         {"size": [-4, 4], "counts": b"0"},
+        {"size": [4, 4], "counts": [3, -2, 15]},
+        {"size": [4, 4], "counts": b""},
+        {"size": [4, 4], "counts": b"5_"},
+        {"size": [4, 4], "counts": "ä"},
+        {"size": [4, 4], "counts": None},
     ],
 )
 def test_nonsense_is_refused(rle: dict) -> None:
