@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MOT_LINES = "MOT lines are numbers: frame, id, left, top, width, height and perhaps more"
 PEDESTRIAN = 1  # of MOT's classes
 PERSON = 1  # of COCO's category ids
+LARGEST = 1e12  # beyond any id, frame or pixel; float32 and integers hold it
 COCO_KEYPOINTS = 17
 
 
@@ -91,7 +92,7 @@ def read_mot(path: Path) -> BoxFile:
         try:
             row = [float(value) for value in values]
         except ValueError as error:
-            raise FourDHumansError(f"{where}: {error}; {MOT_LINES}") from error
+            raise FourDHumansError(f"{where} holds more than numbers; {MOT_LINES}") from error
         if len(row) < 6:
             raise FourDHumansError(f"{where} has only {len(row)} numbers; {MOT_LINES}")
         frame = _whole(row[0], where, "frame number")
@@ -122,7 +123,7 @@ def read_coco(path: Path) -> BoxFile:
     """
     try:
         content = json.loads(_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FourDHumansError(f"{path} is no json: {error}") from error
     if isinstance(content, list):
         images, entries, people = None, content, {PERSON}
@@ -290,8 +291,8 @@ def _box_of_corners(corners: Float) -> tuple[float, float, float, float]:
 
 
 def _number(value: Any, where: str, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise FourDHumansError(f"{where}: {value!r} in its {what} is no finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise FourDHumansError(f"{where}: {str(value)[:30]!r} in its {what} is no sensible number")
     return float(value)
 
 
