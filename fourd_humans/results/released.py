@@ -34,7 +34,7 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
     """
     found, bodies = frame.detections, frame.bodies
     boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:].astype(float) - found.boxes[:, :2]], axis=1)
-    masks = [None] * len(frame) if found.masks is None else [_rle(mask) for mask in found.masks]
+    masks = [None if mask is None else _rle(mask) for mask in found.masks or [None] * len(frame)]
     seen = np.flatnonzero(frame.seen)
     extra: list[dict[str, Any]] = [
         {"crop_center": center, "crop_size": float(size)}
@@ -144,7 +144,7 @@ def from_entry(key: str, entry: Mapping[str, Any], index: int) -> TrackedFrame:
     detections = Detections(
         boxes=boxes,
         scores=rows("conf"),
-        masks=[mask for mask in masks if mask is not None] if masks and None not in masks else None,
+        masks=masks if any(mask is not None for mask in masks) else None,
         keypoints=_stack(keypoints, count, 17, 3) if keypoints and len(keypoints) == count else None,
         annotations=annotations if any(_is_said(each) for each in annotations) else None,
         dropped=[Dropped(tuple(each["box"]), each["score"], each["reason"]) for each in entry.get("dropped", [])],
