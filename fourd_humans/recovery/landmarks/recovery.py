@@ -84,9 +84,11 @@ class LandmarkRecovery:
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
         """The detections in which somebody is, with masks, and their bodies; the others are added to `dropped`."""
+        cameras = [self.intrinsics(frame.size) for frame in frames]
+        if not any(len(found) for found in detections):
+            return [(found, self._nobody(camera)) for found, camera in zip(detections, cameras, strict=True)]
         regions = [regions_of(found.keypoints, found.boxes) for found in detections]
         landmarks = self._landmarks(frames, regions)
-        cameras = [self.intrinsics(frame.size) for frame in frames]
         fitted = self._fit(landmarks, detections, cameras)
         results = []
         for frame, found, around, seen, body, camera in zip(
@@ -101,7 +103,7 @@ class LandmarkRecovery:
         """Frame by frame; the network sees people of several frames at once."""
         everybody = join(regions)
         pictures = np.concatenate([cut_out(frame.image, r) for frame, r in zip(frames, regions, strict=True)])
-        starts = range(0, max(len(pictures), 1), self.batch_size)
+        starts = range(0, len(pictures), self.batch_size)
         batches = [slice(start, start + self.batch_size) for start in starts]
         found = join([self.network(pictures[batch], rows(everybody, batch)) for batch in batches])
         return split(found, [len(around) for around in regions])
@@ -138,6 +140,9 @@ class LandmarkRecovery:
             principal_point=camera.principal_point,
             shape_space=self.body_model.shape_space,
         )
+
+    def _nobody(self, camera: Intrinsics) -> Bodies:
+        return Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
 
     def _keep(self, found: Detections, bodies: Bodies, presence: Float) -> tuple[Detections, Bodies]:
         kept = presence >= self.presence_threshold
