@@ -30,8 +30,8 @@ def pck(
     """Keypoints within `threshold` times the reference size of where they are.
 
     predicted: (N, J, 2). truth: (N, J, 3) with a confidence, above 0 where labelled; both in the same pixels.
-    size: (N,) what distances are measured in: for the released evaluation the side of the square crop around each
-    person; the longer side of the person's box, or the length of the head or torso, in other papers.
+    size: (N,) what distances are measured in: for the released evaluation the longer side of the annotated box; in
+    other papers that of the image, or the length of the head or torso.
 
     A prediction that is not finite is wrong, not left out.
     Raises: ValueError if a size is not positive or shapes do not fit.

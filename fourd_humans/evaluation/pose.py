@@ -63,7 +63,7 @@ def acceleration_error(predicted: Array, truth: Array, visible: NDArray[np.bool_
     does not is left out. Returns (up to T − 2,) mm per frame².
     """
     difference = np.diff(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64), n=2, axis=0)
-    error = np.linalg.norm(difference, axis=-1).mean(-1) * MILLIMETRES
+    error: NDArray[np.float64] = np.linalg.norm(difference, axis=-1).mean(-1) * MILLIMETRES
     if visible is None:
         return error
     return error[visible[:-2] & visible[1:-1] & visible[2:]]

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.evaluation.boxes import intersection_over_union, share_inside
 
-MATCHED = 0.5  # overlap from which a box is right, for CLEAR and IDF1
+MATCHED = 0.5  # overlap from which a box is right, for CLEAR and IDF1, where nothing else is asked for
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # overlaps over which HOTA is averaged
 EPSILON = np.finfo(float).eps
 
@@ -88,8 +88,10 @@ class TrackingScores:
     ignored: int
 
 
-def evaluate_tracking(truth: Sequence[FrameBoxes], results: Sequence[FrameBoxes]) -> Counts:
+def evaluate_tracking(truth: Sequence[FrameBoxes], results: Sequence[FrameBoxes], matched: float = MATCHED) -> Counts:
     """Compare one sequence's results with its ground truth, frame by frame; both have the same frames.
+
+    matched: overlap from which a box is right, for CLEAR and IDF1.
 
     A result more than half inside a part that is not annotated, and matched by nobody, does not count.
     Raises: FourDHumansError if the numbers of frames differ, an id stands twice in a frame, or a box is not finite.
@@ -99,7 +101,7 @@ def evaluate_tracking(truth: Sequence[FrameBoxes], results: Sequence[FrameBoxes]
     for index, (annotated, found) in enumerate(zip(truth, results, strict=True)):
         _check(annotated, index, "ground truth")
         _check(found, index, "results")
-    kept = [_without_ignored(annotated, found) for annotated, found in zip(truth, results, strict=True)]
+    kept = [_without_ignored(annotated, found, matched) for annotated, found in zip(truth, results, strict=True)]
     ignored = sum(len(found.ids) for found in results) - sum(len(found.ids) for found in kept)
     frames = [
         _Frame(annotated.ids, found.ids, intersection_over_union(annotated.boxes, found.boxes))
@@ -108,8 +110,8 @@ def evaluate_tracking(truth: Sequence[FrameBoxes], results: Sequence[FrameBoxes]
     frames, truth_count, result_count = _number(frames)
     return Counts(
         len(frames),
-        *_clear(frames, truth_count),
-        *_identity(frames, truth_count, result_count),
+        *_clear(frames, truth_count, matched),
+        *_identity(frames, truth_count, result_count, matched),
         *_hota(frames, truth_count, result_count),
         ignored,
     )
@@ -155,13 +157,13 @@ def _check(people: FrameBoxes, index: int, where: str) -> None:
         raise FourDHumansError(f"frame {index} of the {where} has a box that is not finite")
 
 
-def _without_ignored(truth: FrameBoxes, results: FrameBoxes) -> FrameBoxes:
+def _without_ignored(truth: FrameBoxes, results: FrameBoxes, matched: float) -> FrameBoxes:
     if not len(truth.ignored) or not len(results.ids):
         return results
     overlap = intersection_over_union(truth.boxes, results.boxes)
-    rows, columns = linear_sum_assignment(-np.where(overlap >= MATCHED - EPSILON, overlap, 0))
+    rows, columns = linear_sum_assignment(-np.where(overlap >= matched - EPSILON, overlap, 0))
     right = np.zeros(len(results.ids), dtype=bool)
-    right[columns[overlap[rows, columns] >= MATCHED - EPSILON]] = True
+    right[columns[overlap[rows, columns] >= matched - EPSILON]] = True
     keep = right | (share_inside(results.boxes, truth.ignored).max(1, initial=0) <= 0.5)
     return FrameBoxes(results.ids[keep], results.boxes[keep])
 
@@ -183,7 +185,7 @@ def _number(frames: Iterable[_Frame]) -> tuple[list[_Frame], int, int]:
     return numbered, len(of_truth), len(of_results)
 
 
-def _clear(frames: Sequence[_Frame], truth_count: int) -> tuple[int, int, int, int, int]:
+def _clear(frames: Sequence[_Frame], truth_count: int, least: float) -> tuple[int, int, int, int, int]:
     """matched, missed, false, switches, fragments. Matches of the frame before are kept where they still overlap."""
     matched = missed = false = switches = 0
     last = np.full(truth_count, -1)  # whom each annotated person was last matched to
@@ -191,7 +193,7 @@ def _clear(frames: Sequence[_Frame], truth_count: int) -> tuple[int, int, int, i
     stretches = np.zeros(truth_count, dtype=int)
     for frame in frames:
         score = 1000.0 * (frame.results[None] == before[frame.truth][:, None]) + frame.overlap
-        score[frame.overlap < MATCHED - EPSILON] = 0
+        score[frame.overlap < least - EPSILON] = 0
         rows, columns = linear_sum_assignment(-score)
         good = score[rows, columns] > EPSILON
         people, found = frame.truth[rows[good]], frame.results[columns[good]]
@@ -206,11 +208,11 @@ def _clear(frames: Sequence[_Frame], truth_count: int) -> tuple[int, int, int, i
     return matched, missed, false, switches, int(np.maximum(stretches - 1, 0).sum())
 
 
-def _identity(frames: Sequence[_Frame], truth_count: int, result_count: int) -> tuple[int, int, int]:
+def _identity(frames: Sequence[_Frame], truth_count: int, result_count: int, least: float) -> tuple[int, int, int]:
     """id_matched, id_missed, id_false under the assignment of whole identities that leaves the fewest wrong."""
     together = np.zeros((truth_count, result_count))
     for frame in frames:
-        rows, columns = np.nonzero(frame.overlap >= MATCHED)
+        rows, columns = np.nonzero(frame.overlap >= least)
         np.add.at(together, (frame.truth[rows], frame.results[columns]), 1)
     rows, columns = linear_sum_assignment(-together)
     matched = int(together[rows, columns].sum())

@@ -1,0 +1,369 @@
+"""``4dhumans evaluate``: measures results, or a model, against ground truth."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fourd_humans.cli.track import MODEL_HELP, configuration
+from fourd_humans.errors import UsageError
+
+if TYPE_CHECKING:
+    from fourd_humans.config import Config
+    from fourd_humans.evaluation.datasets.people import AnnotatedPeople
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+_EXISTING = click.Path(exists=True, path_type=Path)
+POSE_DATASETS = ("3dpw", "3dpw-npz", "h36m-p2")
+KEYPOINT_DATASETS = ("lsp-extended", "coco", "posetrack", "coco-json", "posetrack-json")
+
+
+class _Group(click.Group):
+    """Knows ``motion`` by name; its module is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "motion"]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name == "motion":
+            command: click.Command = importlib.import_module("fourd_humans.cli.evaluate_motion").motion_command
+            return command
+        return super().get_command(ctx, name)
+
+
+@click.group(cls=_Group)
+def evaluate() -> None:
+    """Measure results, or a model, against ground truth.
+
+    Every command prints a table, and writes it to OUTPUT/NAME.json and .csv with the settings, the revision and the
+    versions it was made with. Definitions, published figures and layouts of datasets: docs/evaluation.md.
+    """
+
+
+def _outputs(command: _Command) -> _Command:
+    command = click.option("-o", "--output", type=_PATH, default=Path("outputs/evaluation"), show_default=True,
+                           metavar="DIR", help="Folder for the reports, and what a model finds.")(command)  # fmt: skip
+    return click.option("--name", metavar="NAME", help="What to call the report.  [default: task and dataset]")(command)
+
+
+def _models(command: _Command) -> _Command:
+    """Options of the model to run where no predictions are given."""
+    options = (
+        click.option("--model", type=click.Choice(["lite", "paper", "auto"]), help=MODEL_HELP),
+        click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]"),
+        click.option("--config", "config_file", type=_PATH, metavar="FILE", help="Settings as YAML."),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting. Repeat for more."),
+        click.option("--predictions", type=_EXISTING, metavar="PATH", help="What to measure; without, a model is run."),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+@evaluate.command()
+@click.argument("dataset", type=click.Choice(POSE_DATASETS))
+@click.argument("folder", type=_EXISTING)
+@_models
+@click.option("--joints", type=click.Choice(["14", "24"]), help="The 14 common joints, or SMPL's 24.  [default: 14]")
+@click.option("--root", type=click.Choice(["pelvis", "hips"]), default="pelvis", show_default=True,
+              help="What MPJPE aligns: the pelvis joint, or the middle of the hips.")  # fmt: skip
+@click.option("--split", default="test", show_default=True, help="Of 3DPW's sequences.")
+@click.option("--smpl", nargs=2, type=_EXISTING, metavar="MALE FEMALE",
+              help="SMPL's male and female files, for the 14 joints and the meshes of 3DPW's sequences.")  # fmt: skip
+@click.option("--images", type=_EXISTING, metavar="DIR", help="Where the images lie.  [default: with the dataset]")
+@click.option("--completed", is_flag=True, help="In result files, hidden people who were filled in count too.")
+@click.option("--allow-missing", is_flag=True, help="Measure what is there where people have no prediction.")
+@_outputs
+def pose(dataset: str, folder: Path, predictions: Path | None, joints: str | None, root: Any, split: str,
+         smpl: tuple[Path, Path] | None, images: Path | None, completed: bool, allow_missing: bool, output: Path,
+         name: str | None, **model: Any) -> None:  # fmt: skip
+    """MPJPE and PA-MPJPE (and PVE and acceleration, where the data has them) in mm.
+
+    \b
+    DATASET is 3dpw (FOLDER has sequenceFiles and imageFiles), or 3dpw-npz or h36m-p2 (FOLDER has
+    the released evaluation's 3dpw_test.npz or h36m_val_p2.npz).
+    --predictions is an npz with joints_3d (N, 14, 24, 44 or 45, 3) metres in the dataset's order,
+    or for 3dpw a folder of result files, SEQUENCE.pkl.
+    """
+    from fourd_humans.evaluation.datasets.released import FILES
+    from fourd_humans.evaluation.datasets.three_dpw import read_3dpw
+    from fourd_humans.evaluation.joint_errors import pose_errors
+
+    if dataset == "3dpw":
+        bodies = _gendered(smpl) if smpl else None
+        needs_meshes = predictions is not None and predictions.suffix == ".npz" and _has_vertices(predictions)
+        people = read_3dpw(folder, split, bodies, vertices=needs_meshes and bodies is not None)
+        count = int(joints or (24 if smpl is None else 14))
+        if images is not None:
+            people = _with_folder(people, images)
+    else:
+        people = _released(folder, FILES[dataset.removesuffix("-npz")], dataset, images)
+        count = int(joints or 14)
+    found, config = _predictions(people, predictions, completed, output / dataset, model)
+    figures = pose_errors(people, found, joints=count, root=root, partial=allow_missing)
+    settings = {
+        "dataset": dataset, "folder": folder, "predictions": predictions, "split": split, "joints": count, "root": root,
+        "completed": completed, "allow_missing": allow_missing, "configuration": config,
+    }  # fmt: skip
+    row = {"dataset": dataset, "joints": count, **_whole_counts(figures)}
+    _finish(
+        f"3D pose on {dataset}, mm", [row], settings, _left_out(people.left_out), output / (name or f"pose-{dataset}")
+    )
+
+
+@evaluate.command()
+@click.argument("dataset", type=click.Choice(KEYPOINT_DATASETS))
+@click.argument("folder", type=_EXISTING)
+@_models
+@click.option("--threshold", "thresholds", type=click.FloatRange(min=0, min_open=True), multiple=True,
+              default=(0.05, 0.1), show_default=True, help="Of the size. Repeat for more.")  # fmt: skip
+@click.option("--size", type=click.Choice(["box", "crop", "image"]), default="box", show_default=True,
+              help="The annotated box's longer side, the square crop's side, or the image's longer side.")  # fmt: skip
+@click.option("--split", default=None, help="[default: val2017 of COCO, val of PoseTrack]")
+@click.option("--images", type=_EXISTING, metavar="DIR", help="Where the images lie.  [default: with the dataset]")
+@click.option("--allow-missing", is_flag=True, help="People without a prediction count as wrong instead of stopping.")
+@_outputs
+def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: tuple[float, ...], size: Any,
+              split: str | None, images: Path | None, allow_missing: bool, output: Path, name: str | None,
+              **model: Any) -> None:  # fmt: skip
+    """PCK of 2D keypoints: the share that lies near enough to where it is.
+
+    \b
+    DATASET is lsp-extended, coco or posetrack (FOLDER has the released evaluation's npz), or
+    coco-json or posetrack-json (FOLDER has the dataset's own annotations).
+    --predictions is an npz with keypoints_2d (N, joints, 2) pixels in the dataset's order.
+    """
+    from fourd_humans.evaluation.datasets.coco import read_coco_keypoints
+    from fourd_humans.evaluation.datasets.posetrack import read_posetrack_people
+    from fourd_humans.evaluation.datasets.released import FILES
+    from fourd_humans.evaluation.joint_errors import keypoint_figures
+
+    if dataset == "coco-json":
+        people = read_coco_keypoints(folder, split or "val2017")
+    elif dataset == "posetrack-json":
+        people = read_posetrack_people(folder, split or "val")
+    else:
+        people = _released(folder, FILES[dataset], dataset, images)
+    people = _with_folder(people, images) if images is not None else people
+    found, config = _predictions(people, predictions, False, output / dataset, model)
+    figures, results = keypoint_figures(people, found, thresholds=thresholds, size=size, partial=allow_missing)
+    settings = {
+        "dataset": dataset, "folder": folder, "predictions": predictions, "size": size, "thresholds": thresholds,
+        "allow_missing": allow_missing, "configuration": config,
+        "joints": {f"{r.threshold:g}": r.joints.tolist() for r in results},
+    }  # fmt: skip
+    report = output / (name or f"keypoints-{dataset}")
+    row = {"dataset": dataset, **_whole_counts(figures)}
+    _finish(f"2D keypoints on {dataset}", [row], settings, _left_out(people.left_out), report)
+
+
+@evaluate.command()
+@click.argument("dataset", type=click.Choice(["mot", "posetrack"]))
+@click.argument("folder", type=_EXISTING)
+@_models
+@click.option("--split", default="val", show_default=True, help="Of PoseTrack.")
+@click.option("--sequence", "chosen", multiple=True, metavar="NAME", help="Only this sequence. Repeat for more.")
+@click.option("--completed", is_flag=True, help="In result files, hidden people who were filled in count too.")
+@click.option("--protocol", type=click.Choice(["motchallenge", "phalp"]), default="motchallenge", show_default=True,
+              help="phalp: as the published figures of PHALP and 4DHumans were made.")  # fmt: skip
+@_outputs
+def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, chosen: tuple[str, ...],
+             completed: bool, protocol: Any, output: Path, name: str | None, **model: Any) -> None:  # fmt: skip
+    """HOTA, MOTA, IDF1 and identity switches, in percent but for the counts.
+
+    \b
+    DATASET is mot (FOLDER has SEQUENCE/gt/gt.txt) or posetrack (FOLDER has annotations/SPLIT/*.json,
+    18 or 21). --predictions is a folder with SEQUENCE.pkl (our results), .txt (MOT) or .json
+    (PoseTrack), or one such file. Without it a model is run over the images; sequences that are
+    done in OUTPUT are not done again.
+    """
+    from fourd_humans.evaluation.datasets.mot import read_mot_sequences
+    from fourd_humans.evaluation.datasets.posetrack import read_posetrack_sequences
+    from fourd_humans.evaluation.tracks import read_results, results_file, score_sequence, total, track_sequences
+
+    sequences = read_mot_sequences(folder) if dataset == "mot" else read_posetrack_sequences(folder, split)
+    if unknown := set(chosen) - {sequence.name for sequence in sequences}:
+        raise UsageError(f"{folder} has no sequence {', '.join(sorted(unknown))}")
+    sequences = [sequence for sequence in sequences if not chosen or sequence.name in chosen]
+    if predictions is not None and predictions.is_file() and len(sequences) > 1:
+        raise UsageError(f"{folder} has {len(sequences)} sequences: give a folder of results, or --sequence")
+    config = None
+    if predictions is None:
+        from fourd_humans.config import to_yaml
+
+        used = configuration(**model)
+        config = to_yaml(used)
+        predictions = output / f"tracking-{dataset}"
+        _same_run(predictions, config)
+        with _progress() as progress:
+            track_sequences(sequences, used, predictions, progress)
+    elif any(model.values()):
+        raise UsageError("--predictions are measured as they are: --model, --device, --config and --set do not apply")
+    scored = [
+        score_sequence(s, read_results(results_file(predictions, s), s, completed=completed), protocol)
+        for s in sequences
+    ]
+    rows = []
+    for part in [*scored, total(scored, protocol)] if len(scored) > 1 else scored:
+        figures = part.scores
+        percent = {key: 100 * getattr(figures, key) for key in ("hota", "deta", "assa", "mota", "idf1")}
+        named = {{"hota": "HOTA", "deta": "DetA", "assa": "AssA", "mota": "MOTA", "idf1": "IDF1"}[k]: v
+                 for k, v in percent.items()}  # fmt: skip
+        rows.append(
+            {"sequence": part.name, **named, "ID switches": figures.switches, "missed": figures.missed,
+             "false": figures.false, "people": figures.people, "frames": figures.frames, "ignored": figures.ignored,
+             "no size": part.no_size}
+        )  # fmt: skip
+    settings = {
+        "dataset": dataset, "folder": folder, "predictions": predictions, "sequences": [s.name for s in sequences],
+        "completed": completed, "protocol": protocol, "configuration": config,
+    }  # fmt: skip
+    notes = _left_out(total(scored, protocol).left_out)
+    _finish(f"Tracking on {dataset}", rows, settings, notes, output / (name or f"tracking-{dataset}"))
+
+
+@evaluate.command()
+@click.argument("folder", type=_EXISTING)
+@click.option("--predictions", type=_EXISTING, required=True, metavar="CSV",
+              help="Rows of video, timestamp, x1, y1, x2, y2, action, score.")  # fmt: skip
+@click.option("--split", default="val", show_default=True)
+@click.option("--truth", type=_EXISTING, metavar="CSV", help="Ground truth.  [default: ava_SPLIT_v2.2.csv in FOLDER]")
+@click.option("--labels", type=_EXISTING, metavar="PBTXT",
+              help="The classes that count.  [default: FOLDER's list of actions, or our list of AVA's 60]")  # fmt: skip
+@click.option("--exclude", type=_EXISTING, metavar="CSV", help="Timestamps that do not count.  [default: FOLDER's]")
+@_outputs
+def actions(folder: Path, predictions: Path, split: str, truth: Path | None, labels: Path | None, exclude: Path | None,
+            output: Path, name: str | None) -> None:  # fmt: skip
+    """AVA's frame mAP at IoU 0.5, over all classes, for each group of them and for each class."""
+    from fourd_humans.evaluation.actions import evaluate_actions, read_boxes
+    from fourd_humans.evaluation.datasets.ava import read_ava
+
+    data = read_ava(folder, split, truth=truth, labels=labels, exclude=exclude)
+    names = data.classes.evaluated
+    detections, ignored = read_boxes(predictions, names, scored=True)
+    kept = {key: boxes for key, boxes in detections.items() if key not in data.excluded}
+    found = evaluate_actions(data.truth, kept, names, data.classes.groups)
+    rows: list[dict[str, str | float | int]] = [{"group": "all", "class": "", "AP": found.mean}]
+    rows += [{"group": group, "class": "", "AP": value} for group, value in found.groups.items()]
+    group_of = {number: group for group, members in data.classes.groups.items() for number in members}
+    rows += [
+        {"group": group_of.get(number, ""), "class": names[number], "AP": value}
+        for number, value in found.average_precision.items()
+    ]
+    notes = [
+        f"{count} {what}"
+        for count, what in (
+            (len(found.missing), f"classes never occur in the ground truth and have no AP: "
+                                 f"{', '.join(names[c] for c in found.missing)}"),
+            (found.unannotated, "frames with predictions have no ground truth and do not count"),
+            (len(detections) - len(kept), "frames with predictions are excluded by the dataset"),
+            (data.ignored, "rows of the ground truth are of classes that are not evaluated"),
+            (ignored, "predictions are of classes that are not evaluated"),
+        )
+        if count
+    ]  # fmt: skip
+    settings = {"folder": folder, "predictions": predictions, "truth": truth, "labels": labels, "exclude": exclude}
+    _finish("Actions on AVA: average precision at IoU 0.5", rows, settings, notes, output / (name or "actions-ava"))
+
+
+def _gendered(files: tuple[Path, Path]) -> dict[str, Any]:
+    """SMPL's male and female models, with the joints that the evaluation is defined on."""
+    from fourd_humans.body.loading import EXTRA_JOINTS_FILE, read_extra_joints
+    from fourd_humans.body.model import BodyModel
+
+    for file in files:
+        if not read_extra_joints(file.parent):
+            raise UsageError(f"the 14 joints are defined by {EXTRA_JOINTS_FILE}, which is not beside {file}")
+    return {gender: BodyModel.from_file(file) for gender, file in zip("mf", files, strict=True)}
+
+
+def _released(folder: Path, files: tuple[str, ...], name: str, images: Path | None) -> AnnotatedPeople:
+    from fourd_humans.evaluation.datasets.files import first_existing
+    from fourd_humans.evaluation.datasets.released import read_released
+
+    path = folder if folder.is_file() else first_existing(folder, files, "the released evaluation's annotations")
+    return read_released(path, name, images)
+
+
+def _with_folder(people: AnnotatedPeople, images: Path) -> AnnotatedPeople:
+    from dataclasses import replace
+
+    return replace(people, folder=images)
+
+
+def _has_vertices(path: Path) -> bool:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as stored:
+        return "vertices" in stored
+
+
+def _predictions(
+    people: AnnotatedPeople, path: Path | None, completed: bool, work: Path, model: Mapping[str, Any]
+) -> tuple[Any, str | None]:
+    """From the file or folder given, or else by running the model; with the configuration that this took."""
+    from fourd_humans import stages
+    from fourd_humans.config import to_yaml
+    from fourd_humans.evaluation.predictions import match_results, read_arrays, recover
+
+    if path is not None and path.suffix == ".npz":
+        return read_arrays(path, people), None
+    config: Config = configuration(**model)
+    if path is not None:
+        body_model = stages.make_body_model(config, stages.choose_device(config.device))
+        return match_results(path, people, body_model, completed=completed), to_yaml(config)
+    stages.require_models(config)
+    with _progress() as progress:
+        found = recover(people, config, work, lambda done, of: progress(people.name, done, of))
+    return found, to_yaml(config)
+
+
+def _same_run(folder: Path, config: str) -> None:
+    """Make the folder of a run over sequences, or check that it is one with the same settings."""
+    kept = folder / "configuration.yaml"
+    if kept.exists() and kept.read_text(encoding="utf-8") != config:
+        raise UsageError(f"{folder} holds a run with other settings; choose another --output folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(config, encoding="utf-8")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each thing that is worked on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, of: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=of)
+            bars.update(tasks[name], completed=done)
+
+        yield update
+
+
+def _whole_counts(figures: Mapping[str, float]) -> dict[str, float | int]:
+    counts = ("people", "without annotation", "not predicted")
+    return {key: int(value) if key in counts else value for key, value in figures.items()}
+
+
+def _left_out(reasons: Mapping[str, int]) -> list[str]:
+    return [f"left out by the dataset's rules: {count} {reason}" for reason, count in reasons.items() if count]
+
+
+def _finish(title: str, rows: Any, settings: Mapping[str, Any], notes: list[str], path: Path) -> None:
+    from fourd_humans.evaluation.report import Report
+
+    report = Report(title, rows, settings, notes)
+    report.show()
+    files = report.save(path)
+    click.echo(f"written to {files[0]} and {files[1].name}")

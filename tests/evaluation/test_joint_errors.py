@@ -1,0 +1,172 @@
+"""Figures of whole datasets: right where they can be checked by hand, and never on fewer people without a word."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fourd_humans.config import default_config
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.evaluation import predictions as predicting
+from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
+from fourd_humans.evaluation.joint_errors import keypoint_figures, pose_errors
+from fourd_humans.evaluation.predictions import Predictions, read_arrays, recover
+from fourd_humans.people import Bodies
+
+COUNT = 6
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Six frames of one person, with all points annotated, on images of 64 by 48 pixels."""
+    rng = np.random.default_rng(0)
+    for index in range(COUNT):
+        Image.new("RGB", (64, 48)).save(tmp_path / f"{index}.png")
+    joints = rng.normal(0, 0.3, (COUNT, NUM_POINTS, 3))
+    flat = rng.uniform(5, 40, (COUNT, NUM_POINTS, 2))
+    corners = np.tile([2.0, 2, 22, 42], (COUNT, 1))
+    return AnnotatedPeople(
+        name="test", folder=tmp_path, images=[f"{i}.png" for i in range(COUNT)], boxes=corners,
+        sizes=np.full(COUNT, 40.0), points=tuple(range(NUM_POINTS)),
+        keypoints_2d=np.concatenate([flat, np.ones((COUNT, NUM_POINTS, 1))], axis=2),
+        joints_3d=np.concatenate([joints, np.ones((COUNT, NUM_POINTS, 1))], axis=2),
+        tracks=["a"] * COUNT, frames=list(range(COUNT)),
+    )  # fmt: skip
+
+
+def exact(people):
+    return Predictions(people.points, people.joints_3d[..., :3].copy(), people.keypoints_2d[..., :2].copy())
+
+
+def test_predictions_elsewhere_are_right_after_alignment(people):
+    found = exact(people)
+    found.joints_3d[:] += (1.0, 2, 3)
+    figures = pose_errors(people, found)
+    assert figures["MPJPE"] == pytest.approx(0, abs=1e-9)
+    assert figures["acceleration"] == pytest.approx(0, abs=1e-9)
+    found.joints_3d[:] *= 1.1
+    figures = pose_errors(people, found)
+    assert figures["MPJPE"] > 10
+    assert figures["PA-MPJPE"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("joints", "chosen"), [(14, COMMON_14), (24, SKELETON_24)])
+def test_only_the_joints_asked_for_count(people, joints, chosen):
+    found = exact(people)
+    others = [p for p in range(NUM_POINTS) if p not in (*chosen, 39)]
+    found.joints_3d[:, others] += 5
+    assert pose_errors(people, found, joints=joints)["MPJPE"] == pytest.approx(0, abs=1e-9)
+    found.joints_3d[:, chosen[-1]] += (0.14, 0, 0)
+    assert pose_errors(people, found, joints=joints)["MPJPE"] == pytest.approx(140 / joints, abs=1e-6)
+
+
+def test_the_root_decides(people):
+    found = exact(people)
+    found.joints_3d[:, 39] += (0.1, 0, 0)  # the pelvis joint alone
+    assert pose_errors(people, found)["MPJPE"] == pytest.approx(100)
+    assert pose_errors(people, found, root="hips")["MPJPE"] == pytest.approx(0, abs=1e-9)
+
+
+def test_missing_predictions_stop_the_evaluation_or_are_counted(people):
+    found = exact(people)
+    found.joints_3d[2] = np.nan
+    with pytest.raises(FourDHumansError, match="1 of 6 annotated people have no prediction"):
+        pose_errors(people, found)
+    figures = pose_errors(people, found, partial=True)
+    assert (figures["people"], figures["not predicted"]) == (6, 1)
+    found.joints_3d[:] = np.nan
+    with pytest.raises(FourDHumansError, match="6 of 6"):
+        pose_errors(people, found, partial=True)
+
+
+def test_people_without_annotation_are_counted(people):
+    people.joints_3d[1, 30, 3] = 0
+    figures = pose_errors(people, exact(people))
+    assert figures["without annotation"] == 1
+    people.joints_3d[:, 30, 3] = 0
+    with pytest.raises(FourDHumansError, match="none of the 6"):
+        pose_errors(people, exact(people))
+
+
+def test_acceleration_is_not_measured_across_gaps(people):
+    found = exact(people)
+    found.joints_3d[3:, :25] += 0
+    found.joints_3d[3:, 25:38] += 0.5  # a jump of the limbs between frames 2 and 3
+    together = pose_errors(people, found)["acceleration"]
+    apart = pose_errors(replace(people, frames=[0, 1, 2, 7, 8, 9]), found)["acceleration"]
+    assert together > 100
+    assert apart == pytest.approx(0, abs=1e-9)
+
+
+def test_keypoints_are_measured_in_the_size_asked_for(people):
+    found = exact(people)
+    found.keypoints_2d[:] += (3.0, 0)  # 3 pixels: 0.075 of the box's 40, 0.047 of the image's 64
+    figures, _ = keypoint_figures(people, found)
+    assert (figures["PCK@0.05"], figures["PCK@0.1"]) == (0, 1)
+    assert keypoint_figures(people, found, size="image")[0]["PCK@0.05"] == 1
+    assert keypoint_figures(people, found, thresholds=[0.074], size="crop")[0]["PCK@0.074"] == 0  # 40 pixels, too
+
+
+def test_missing_keypoints_are_wrong_or_an_error(people):
+    found = exact(people)
+    found.keypoints_2d[0] = np.nan
+    with pytest.raises(FourDHumansError, match="1 of 6"):
+        keypoint_figures(people, found)
+    assert keypoint_figures(people, found, partial=True)[0]["PCK@0.1"] == pytest.approx(5 / 6)
+
+
+def test_arrays_must_fit_the_dataset(people, tmp_path):
+    np.savez(tmp_path / "p.npz", joints_3d=np.zeros((5, 14, 3)))
+    with pytest.raises(FourDHumansError, match=r"are \(5, 14, 3\), but test has 6 people"):
+        read_arrays(tmp_path / "p.npz", people)
+    np.savez(tmp_path / "p.npz", joints_3d=np.zeros((6, 13, 3)))
+    with pytest.raises(FourDHumansError, match="which joints its 13 are"):
+        read_arrays(tmp_path / "p.npz", people)
+    np.savez(tmp_path / "p.npz", joints_3d=people.joints_3d[:, COMMON_14, :3])
+    found = read_arrays(tmp_path / "p.npz", people)
+    with pytest.raises(UsageError, match="the predictions lack joints 39"):
+        pose_errors(people, found)
+    assert pose_errors(people, found, root="hips")["MPJPE"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, monkeypatch):
+    rows_seen = []
+
+    class Stage:
+        """Refuses the box of image 4; the others' first joint is where their box begins."""
+
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, frames, detections):
+            self.calls += 1
+            if self.calls == 2 and not rows_seen.count("again"):
+                raise KeyboardInterrupt
+            answer = []
+            for frame, found in zip(frames, detections, strict=True):
+                rows_seen.append(frame.name)
+                kept = found[[] if frame.name == "4.png" else [0]]
+                n = len(kept)
+                joints = np.zeros((n, 45, 3), np.float32)
+                flat = np.tile(kept.boxes[:, None, :2], (1, 45, 1))
+                zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,), (2,), (), (3,))]
+                answer.append((kept, Bodies(*zeros, joints, flat, 1.0, (0.0, 0.0), "open_body")))
+            return answer
+
+    monkeypatch.setattr(predicting, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(predicting.stages, "make_recovery", lambda *arguments: Stage())
+    config = replace(default_config(), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        recover(people, config, tmp_path / "run")
+    assert rows_seen == ["0.png", "1.png", "2.png"]
+    rows_seen.append("again")
+    done = []
+    found = recover(people, config, tmp_path / "run", lambda *numbers: done.append(numbers))
+    assert rows_seen[4:] == ["3.png", "4.png", "5.png"]  # not the first three again
+    assert done == [(3, 6), (6, 6)]
+    assert np.isnan(found.keypoints_2d[4]).all()
+    np.testing.assert_allclose(found.keypoints_2d[5, :45], np.tile(people.boxes[5, :2], (45, 1)))
+    assert np.isfinite(found.joints_3d[5]).all()  # with SMPL's 24
+    with pytest.raises(UsageError, match="another --output"):
+        recover(people, replace(config, device="cuda"), tmp_path / "run")
