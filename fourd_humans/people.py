@@ -181,7 +181,7 @@ def concatenate(people: Sequence[_Rows]) -> _Rows:
     changes: dict[str, Any] = {}
     for f in fields(people[0]):
         values = [getattr(p, f.name) for p in people]
-        present = next((v for v in values if v is not None), None)
+        present: Any = next((v for v in values if v is not None), None)
         if f.name == "dropped":
             changes[f.name] = [item for value in values for item in value]
         elif isinstance(present, list):

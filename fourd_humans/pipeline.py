@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -74,7 +74,7 @@ class Pipeline:
         self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
         self.motion = stages.make_motion_network(self.config, device)
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
         """Every frame of the source, in order, each as soon as it is settled (see `tracking.timeline`).

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fourd_humans import stages
 from fourd_humans.config import Config
 from fourd_humans.errors import FourDHumansError, UsageError
@@ -46,7 +49,7 @@ class TrackResult:
     skipped: int = 0
     people: Counter[int] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     complete: bool = True
 
 
@@ -130,7 +133,7 @@ class _Drawing:
     were read, and keeping their pictures until then would need memory for all of them.
     """
 
-    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int, seconds: Counter[str]) -> None:
+    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int, seconds: dict[str, float]) -> None:
         self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
         self._error: Exception | None = None
         self._arguments = (source, path, renderer, quality, seconds)
@@ -157,9 +160,14 @@ class _Drawing:
             height, width = renderer.output_size(source.size)
             audio = None if source.is_image else source.path
             with VideoWriter(path, source.frame_rate, (height, width), audio_from=audio, quality=quality) as writer:
-                start = time.thread_time()
-                render_video(source, frames, writer, renderer)
-                seconds["rendering"] += time.thread_time() - start
+
+                def draw(image: NDArray[np.uint8], frame: TrackedFrame) -> NDArray[np.uint8]:
+                    start = time.perf_counter()
+                    drawn = renderer.draw(image, frame)
+                    seconds["rendering"] = seconds.get("rendering", 0.0) + time.perf_counter() - start
+                    return drawn
+
+                render_video(source, frames, writer, draw)
         except Exception as error:
             log.warning("rendering has stopped, tracking goes on: %s", error)
             self._error = error

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -112,7 +112,7 @@ def make_body_model(config: Config, device: torch.device) -> BodyModel:
 
 def make_detector(config: Config, device: torch.device) -> Detector:
     chosen = config.detection
-    limits = {
+    limits: dict[str, Any] = {
         "score_threshold": chosen.score_threshold,
         "nms_threshold": chosen.nms_threshold,
         "min_width": chosen.min_width,
@@ -193,7 +193,7 @@ def make_tracker(
 
 def make_texture_distance(config: Config, body_model: BodyModel) -> TextureDistance:
     """The released encoder's distance where its weights are asked for or installed (`paper`), texels' otherwise."""
-    encoder = config.appearance.encoder
+    encoder: Path | str | None = config.appearance.encoder
     if encoder is None and config.model == "paper":
         encoder = checkpoints.find("texture-encoder")
     if encoder is not None:

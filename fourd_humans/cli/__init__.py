@@ -22,6 +22,14 @@ COMMANDS = {
 }
 
 
+class Failure(click.ClickException):
+    """Ends the command with one line and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class LazyGroup(click.Group):
     """Knows its commands' names and one-line helps, and imports ``fourd_humans.cli.NAME:NAME`` when one is used."""
 
@@ -54,16 +62,14 @@ class LazyGroup(click.Group):
             if ctx.meta.get("verbose"):
                 raise
             if isinstance(error, FourDHumansError):
-                failure = click.ClickException(str(error))
+                message = str(error)
             elif isinstance(error, OSError):
-                failure = click.ClickException(
-                    f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-                )
+                where = f": {error.filename}" if error.filename else ""
+                message = f"{error.strerror or error}{where}"
             else:
                 text = " ".join(str(error).split())
-                failure = click.ClickException(f"{type(error).__name__}: {text} (run again with --verbose for details)")
-            failure.exit_code = 2 if isinstance(error, UsageError) else 1
-            raise failure from error
+                message = f"{type(error).__name__}: {text} (run again with --verbose for details)"
+            raise Failure(message, 2 if isinstance(error, UsageError) else 1) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

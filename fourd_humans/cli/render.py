@@ -81,6 +81,6 @@ def render(
     size = renderer.output_size(opened.size)
     audio = None if opened.is_image else opened.path
     with VideoWriter(output, opened.frame_rate, size, audio_from=audio, quality=config.render.quality) as writer:
-        count = render_video(opened, tracklets, writer, renderer)
+        count = render_video(opened, tracklets, writer, renderer.draw)
     if not quiet:
         click.echo(f"{output}: {count} frames" + ("" if tracklets.complete else "; the results end early"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.people import Frame, TrackedFrame
-from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.video.frames import Source
 from fourd_humans.video.read_ahead import read_ahead
 from fourd_humans.video.writer import VideoWriter
@@ -17,7 +16,11 @@ from fourd_humans.video.writer import VideoWriter
 AHEAD = 2  # pictures that may wait between reading and drawing, and between drawing and writing
 
 
-def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter, renderer: Renderer) -> int:
+# a frame's picture, and who is in it -> the picture with them drawn
+Draw = Callable[[NDArray[np.uint8], TrackedFrame], NDArray[np.uint8]]
+
+
+def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter, draw: Draw) -> int:
     """Draw `frames`, which come in order, over their pictures from `source` into `writer`; returns how many were drawn.
 
     Reading, drawing and writing each have a thread, with a few pictures between them, however long the video is.
@@ -27,7 +30,7 @@ def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWr
     Raises: FourDHumansError where the source has no frame with such a number, or one of another size.
     """
     count = 0
-    drawn = read_ahead(_drawn(source, frames, renderer), AHEAD)
+    drawn = read_ahead(_drawn(source, frames, draw), AHEAD)
     try:
         for image, time in drawn:
             writer.write(image, time)
@@ -37,9 +40,7 @@ def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWr
     return count
 
 
-def _drawn(
-    source: Source, frames: Iterable[TrackedFrame], renderer: Renderer
-) -> Iterator[tuple[NDArray[np.uint8], float]]:
+def _drawn(source: Source, frames: Iterable[TrackedFrame], draw: Draw) -> Iterator[tuple[NDArray[np.uint8], float]]:
     pictures = read_ahead(source, AHEAD)
     try:
         picture = next(pictures, None)
@@ -55,7 +56,7 @@ def _drawn(
                     f"frame {frame.index} of {source.path} is {_text(picture.size)}, "
                     f"but the results are for {_text(frame.size)}: they belong to another video"
                 )
-            yield renderer.draw(picture.image, frame), picture.time
+            yield draw(picture.image, frame), picture.time
     finally:
         pictures.close()
 

@@ -10,7 +10,7 @@ import numpy as np
 from fourd_humans.body.joints import SMPL_NAMES
 
 # spread: how far from the mean is usual. limit: how far from 0 is possible. Three numbers are for x, y and z.
-_USUAL = {
+_USUAL: dict[str, tuple[float | tuple[float, float, float], ...]] = {
     "hip": (1.0, 2.4),
     "knee": ((1.5, 0.15, 0.15), (2.7, 0.3, 0.3)),
     "spine": (0.25, 0.7),

@@ -26,9 +26,9 @@ class Regions:
     angle: (N,) radians by which the square is turned clockwise in the picture, 0 where the trunk is upright.
     """
 
-    center: Float
-    side: Float
-    angle: Float
+    center: NDArray[np.floating]
+    side: NDArray[np.floating]
+    angle: NDArray[np.floating]
 
     def __len__(self) -> int:
         return len(self.side)
@@ -54,7 +54,7 @@ def regions_of(keypoints: Float | None, boxes: Float) -> Regions:
         return fallback
     places, sure = keypoints[..., :2], keypoints[..., 2] >= SURE
     hips, shoulders = places[:, HIPS].mean(1), places[:, SHOULDERS].mean(1)
-    known = sure[:, HIPS].any(1) & sure[:, SHOULDERS].any(1)
+    known: NDArray[np.bool_] = sure[:, HIPS].any(1) & sure[:, SHOULDERS].any(1)
     hips = np.where(sure[:, HIPS].all(1)[:, None], hips, _seen_mean(places, sure, HIPS))
     shoulders = np.where(sure[:, SHOULDERS].all(1)[:, None], shoulders, _seen_mean(places, sure, SHOULDERS))
     up = shoulders - hips
