@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tarfile
@@ -79,7 +80,7 @@ def unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
                     missing.remove(path)
     except tarfile.FilterError as error:
         raise FourDHumansError(f"{archive} is refused: {error}") from error
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FourDHumansError(f"{archive} is damaged ({error}); download it again") from error
     if missing:
         raise FourDHumansError(f"{archive} does not hold {', '.join(sorted(map(str, missing)))}")

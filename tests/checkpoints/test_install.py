@@ -1,5 +1,6 @@
 """Putting models in place: whole or not at all, from archives that may be hostile."""
 
+import errno
 import functools
 import hashlib
 import http.server
@@ -217,6 +218,19 @@ def test_refuses_damaged_archives(site, make_entry):
             install(make_entry())
     archive.write_bytes(whole)
     install(make_entry())  # the damaged one is not used again
+
+
+def test_a_full_disk_costs_no_download(site, home, make_entry, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tarfile.TarFile, "extractfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            install(make_entry())
+    assert names(home / "downloads" / "test") == ["data.tar.gz", "mean.npy"]
+    assert names(home / "models") == []
+    install(make_entry())
 
 
 def test_the_catalogue_is_consistent():
