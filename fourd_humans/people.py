@@ -187,9 +187,9 @@ def concatenate(people: Sequence[_Rows]) -> _Rows:
         elif isinstance(present, list):
             changes[f.name] = [i for p, v in zip(people, values, strict=True) for i in (v or [None] * len(p))]
         elif isinstance(present, np.ndarray):
-            shape, dtype = present.shape[1:], present.dtype
             filled = [
-                np.zeros((len(p), *shape), dtype) if v is None else v for p, v in zip(people, values, strict=True)
+                np.zeros((len(p), *present.shape[1:]), present.dtype) if v is None else v
+                for p, v in zip(people, values, strict=True)
             ]
             changes[f.name] = np.concatenate(filled)
     return replace(people[0], **changes)

@@ -54,9 +54,9 @@ def regions_of(keypoints: Float | None, boxes: Float) -> Regions:
         return fallback
     places, sure = keypoints[..., :2], keypoints[..., 2] >= SURE
     hips, shoulders = places[:, HIPS].mean(1), places[:, SHOULDERS].mean(1)
-    known: NDArray[np.bool_] = sure[:, HIPS].any(1) & sure[:, SHOULDERS].any(1)
-    hips = np.where(sure[:, HIPS].all(1)[:, None], hips, _seen_mean(places, sure, HIPS))
-    shoulders = np.where(sure[:, SHOULDERS].all(1)[:, None], shoulders, _seen_mean(places, sure, SHOULDERS))
+    known = np.logical_and(sure[:, HIPS].any(1), sure[:, SHOULDERS].any(1))
+    hips = np.where(sure[:, HIPS].all(1, keepdims=True), hips, _seen_mean(places, sure, HIPS))
+    shoulders = np.where(sure[:, SHOULDERS].all(1, keepdims=True), shoulders, _seen_mean(places, sure, SHOULDERS))
     up = shoulders - hips
     reach = np.where(sure, np.linalg.norm(places - hips[:, None], axis=2), 0).max(1)
     known &= reach > 1
