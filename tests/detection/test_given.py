@@ -228,7 +228,7 @@ def test_earlier_results_give_those_who_were_seen(tmp_path):
     people = 2
     mask = Mask(np.ones((10, 5), dtype=bool), 12, 22, (100, 200))
     detections = Detections(
-        np.array([[10, 20, 40, 60], [50, 20, 80, 70]], np.float32), np.array([0.9, 0.4], np.float32), masks=[mask, mask]
+        np.array([[10, 20, 40, 60], [50, 20, 80, 70]], np.float32), np.array([0.9, 0.4], np.float32), masks=[mask, None]
     )
     rows = {
         "global_orient": np.tile(np.eye(3, dtype=np.float32), (people, 1, 1, 1)),
