@@ -19,11 +19,12 @@ from fourd_humans.people import TEXTURE_SIZE, Float
 EMBEDDING_SCALE = 1000.0
 DISTANCE_SCALE = 100.0
 
-PATCH = 8  # texels on a side: about 6 cm of clothing
+# See docs/tracking.md for how these were chosen.
+PATCH = 16  # texels on a side: about 12 cm of clothing
 BRIGHTNESS_COUNTS = 0.3  # what a difference in overall brightness counts: light changes, clothes do not
-SCALE = 1.0  # squared colour distance to r, see docs/tracking.md
-DOUBT = 0.5  # r of a pair of which nothing is seen in both
-DOUBT_AREA = 0.03  # square metres seen in both that weigh as much as that doubt
+SCALE = 28.0  # squared colour distance to r
+DOUBT = 0.8  # r of a pair of which nothing is seen in both: between what pairs of the same and of others have
+DOUBT_AREA = 0.02  # square metres seen in both that weigh as much as that doubt
 
 
 class EncoderDistance:
@@ -57,7 +58,7 @@ class EncoderDistance:
 class ColourDistance:
     """A distance that needs no weights: the mean squared difference of the colours seen in both textures.
 
-    Colours are averaged over patches of 8x8 texels first, so that a body that does not sit quite right on its person
+    Colours are averaged over patches of 16x16 texels first, so that a body that does not sit quite right on its person
     does not matter, and weighed by the skin's area, of which the head has a fiftieth but a third of the texels. With
     little seen in both, the distance tends to one that speaks neither for nor against the pair. All pairs are compared
     at once in a few matrix products.
