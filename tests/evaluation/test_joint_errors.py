@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fourd_humans.body.model import BodyModel
 from fourd_humans.config import default_config
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation import predictions as predicting
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
 from fourd_humans.evaluation.joint_errors import keypoint_figures, pose_errors
-from fourd_humans.evaluation.predictions import Predictions, read_arrays, recover
-from fourd_humans.people import Bodies
+from fourd_humans.evaluation.predictions import Predictions, match_results, read_arrays, recover
+from fourd_humans.people import Bodies, Detections, TrackedFrame
+from fourd_humans.results import ResultWriter
 
 COUNT = 6
 
@@ -170,3 +172,47 @@ def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, m
     assert np.isfinite(found.joints_3d[5]).all()  # with SMPL's 24
     with pytest.raises(UsageError, match="another --output"):
         recover(people, replace(config, device="cuda"), tmp_path / "run")
+
+
+def test_result_files_are_matched_by_frame_and_box(people, tmp_path):
+    """Of two tracked people the one whose box overlaps is taken; a hidden one only where asked for."""
+    body_model = BodyModel.open_body()
+    people = replace(people, images=[f"images/seq/{i}.png" for i in range(COUNT)])
+    names = [f"{i}.png" for i in range(COUNT)]
+    with ResultWriter(tmp_path / "seq.pkl") as writer:
+        for index, name in enumerate(names):
+            boxes = np.array([[40, 0, 60, 40], [3, 2, 22, 42]], np.float32)
+            bodies = upright(2)
+            bodies.joints_3d[1, :, 0] = index
+            ages = np.array([0, -1 if index == 2 else 0])
+            found = Detections(boxes, np.ones(2, np.float32))
+            writer.write(TrackedFrame(index, index / 30, name, (48, 64), np.array([1, 2]), ages, found, bodies))
+    found = match_results(tmp_path, people, body_model)
+    assert np.isnan(found.joints_3d[2]).all()
+    np.testing.assert_allclose(found.joints_3d[[0, 1, 3, 4, 5], 0, 0], [0, 1, 3, 4, 5])
+    assert np.isfinite(found.joints_3d[0, SKELETON_24[0]]).all()
+    np.testing.assert_allclose(match_results(tmp_path, people, None, completed=True).joints_3d[2, 0, 0], 2)
+    with pytest.raises(FourDHumansError, match="has no frame 'other.png'"):
+        match_results(tmp_path, replace(people, images=["images/seq/other.png"] * COUNT), body_model)
+    with pytest.raises(UsageError, match=r"missing.pkl"):
+        match_results(tmp_path, replace(people, images=["images/missing/0.png"] * COUNT), body_model)
+
+
+def upright(count):
+    def full(*shape):
+        return np.ones((count, *shape), np.float32)
+
+    turns = [np.tile(np.eye(3, dtype=np.float32), (count, joints, 1, 1)) for joints in (1, 23)]
+    return Bodies(
+        *turns,
+        full(10),
+        full(3),
+        full(2),
+        full() * 100,
+        full(3),
+        full(45, 3),
+        full(45, 2),
+        9.0,
+        (32.0, 24.0),
+        "open_body",
+    )
