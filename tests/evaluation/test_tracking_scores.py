@@ -61,7 +61,7 @@ def read_mot(path):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_figure_equals_trackevals(seed):
-    trackeval = pytest.importorskip("trackeval")
+    trackeval = pytest.importorskip("trackeval", exc_type=ImportError)
     truth, results = random_sequence(seed)
     data = trackeval_data(truth, results)
     hota = trackeval.metrics.HOTA().eval_sequence(data)
