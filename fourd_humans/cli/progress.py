@@ -86,9 +86,8 @@ def say(result: TrackResult, elapsed: float) -> None:
     if result.dropped:
         row("Not used", ", ".join(f"{count} detections {reason}" for reason, count in result.dropped.most_common()))
     row("Seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
-    row("Results", result.results)
-    if result.video is not None:
-        row("Video", result.video)
-    if not result.complete:
-        row("", "Stopped early: the results end with the last frame done.")
     console.print(table)
+    if not result.complete:
+        print("Stopped early: the results end with the last frame done.")
+    for path in filter(None, (result.results, result.video)):  # never wrapped or cut, to be copied
+        print(path)

@@ -69,7 +69,7 @@ def test_a_video_becomes_results_and_a_video(run):
     results = joblib.load(output / "two_people.pkl")
     assert len(results) == 12
     assert all(len(frame["tid"]) >= 2 for frame in results.values())
-    assert str(output / "two_people.pkl") in result.output.replace("\n", "")
+    assert result.output.splitlines()[-2:] == [str(output / "two_people.pkl"), str(output / "two_people.mp4")]
     with av.open(str(output / "two_people.mp4")) as video:
         stream = video.streams.video[0]
         assert stream.codec_context.name == "h264"
