@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourd_humans.motion.pose_transformer import CAMERA, PoseTransformer
+from fourd_humans.motion.time_kernel import Blend
 
 
 class PosePredictor:
@@ -47,7 +48,10 @@ class PosePredictor:
         if not network.has_bottleneck:
             numbers = torch.cat([numbers, numbers[:, -1:]], 1)
             masked = torch.cat([masked, torch.ones_like(asked, dtype=torch.bool)], 1)
-            return network(numbers, masked, torch.cat([positions, asked], 1))[:, -1].cpu().numpy()
+            positions = torch.cat([positions, asked], 1)
+            tokens, start = network.encode(numbers, masked, times=positions), network.blend(numbers, masked, positions)
+            last_start = None if start is None else Blend(*(values[:, -1] for values in start))
+            return network.read_pose(tokens[:, -1], last_start).cpu().numpy()
         sequence = numbers.new_zeros(len(numbers), network.frames, numbers.shape[-1])
         empty = torch.ones(len(numbers), network.frames, dtype=torch.bool, device=device)
         rows = torch.arange(len(numbers), device=device)
