@@ -172,8 +172,10 @@ def measure_detection(options: argparse.Namespace, device: torch.device) -> None
                         return model.backbone(pictures)
 
                 try:
-                    whole = best_time(lambda d=detector, f=frames: d(f), options.repeat, device)  # type: ignore[misc]
                     part = best_time(backbone, options.repeat, device)
+                    whole = np.inf
+                    if not options.backbone_only:
+                        whole = best_time(lambda d=detector, f=frames: d(f), options.repeat, device)  # type: ignore[misc]
                 except torch.OutOfMemoryError:
                     print(f"{precision:9}  {batch:5}  {name:9}  out of memory")
                     continue
@@ -219,6 +221,7 @@ def main() -> None:
     parser.add_argument("--attention", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--backbone-only", action="store_true", help="leave out proposals and heads")
     parser.add_argument("--no-masks", action="store_true")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads")
