@@ -48,6 +48,14 @@ def test_what_is_not_there_stays_so(tmp_path, make_frame):
     assert_same(frame, load_tracklets(tmp_path / "a.pkl")[0], tolerance=1e-4)
 
 
+def test_hidden_people_without_a_mask(tmp_path, make_frame):
+    frame = make_frame()
+    frame.detections.masks[1] = None
+    write(tmp_path / "a.pkl", [frame])
+    assert joblib.load(tmp_path / "a.pkl")["000000"]["mask"][1] is None
+    assert_same(frame, load_tracklets(tmp_path / "a.pkl")[0], tolerance=1e-4)
+
+
 def test_joblib_reads_it_without_this_package(tmp_path, make_frame):
     write(tmp_path / "a.pkl", [make_frame(0, 0), make_frame(1, 3)])
     script = (
