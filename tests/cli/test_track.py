@@ -150,7 +150,7 @@ def test_not_a_video(run, tmp_path, content):
 
 
 def test_a_video_that_is_cut_off_keeps_its_good_frames(run, tmp_path, person):
-    path = write_video(tmp_path / "whole.mp4", [person] * 40)
+    path = write_video(tmp_path / "whole.mp4", [np.roll(person, 4 * t, axis=1) for t in range(40)])
     with av.open(str(path)) as source, av.open(str(tmp_path / "whole.ts"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
