@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import fourd_humans
 from fourd_humans.cli import main
+from fourd_humans.video.source import open_source
 
 DEMO = Path(__file__).parents[2] / "demo_videos"
 TWO_PEOPLE = str(DEMO / "two_people.mp4")
@@ -48,7 +49,7 @@ def write_video(path, images, rate=30, options=None):
 @pytest.fixture(scope="module")
 def person():
     """A picture with people in it: a frame of the demo video, half as large."""
-    frame = next(iter(fourd_humans.video.source.open_source(TWO_PEOPLE))).image
+    frame = next(iter(open_source(TWO_PEOPLE))).image
     return cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
