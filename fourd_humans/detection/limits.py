@@ -22,12 +22,16 @@ class Limits:
         """Rows of the boxes (N, 4) xyxy with scores (N,) that are kept, and the others with the reason."""
         size = boxes[:, 2:] - boxes[:, :2]
         unsure = scores < self.score
+        empty = (size <= 0).any(1)
         small = (size < [self.width, self.height]).any(1)
+        out = unsure | empty | small
         dropped = []
-        for i in np.flatnonzero(unsure | small):
-            reason = f"its score is below {self.score:g}"
-            if not unsure[i]:
-                reason = f"smaller than {self.width:g}x{self.height:g} pixels"
+        for i in np.flatnonzero(out):
+            reason = f"smaller than {self.width:g}x{self.height:g} pixels"
+            if unsure[i]:
+                reason = f"its score is below {self.score:g}"
+            elif empty[i]:
+                reason = "its box has no area"
             x1, y1, x2, y2 = (float(number) for number in boxes[i])
             dropped.append(Dropped((x1, y1, x2, y2), float(scores[i]), reason))
-        return np.flatnonzero(~unsure & ~small), dropped
+        return np.flatnonzero(~out), dropped
