@@ -82,7 +82,7 @@ def track(
     summary = TrackResult(results_path, video_path, seconds=pipeline.seconds)
 
     with ExitStack() as sinks:
-        folder = source.path if source.path.is_dir() else ""
+        folder = source.path if source.path.is_dir() else source.path.parent if source.is_image else ""
         results = sinks.enter_context(
             ResultWriter(results_path, overwrite=overwrite, folder=folder, textures=config.results.textures)
         )
@@ -123,6 +123,11 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
             raise UsageError(f"{path} is the source itself; choose another folder with --output")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
+    partial = results.with_name(f"{results.name}.partial")
+    if partial.exists() and not overwrite:
+        raise UsageError(
+            f"{partial} holds what an interrupted run did, and can be loaded; move it, or use --overwrite to replace it"
+        )
     return results, video
 
 
