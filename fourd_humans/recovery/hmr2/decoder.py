@@ -148,8 +148,9 @@ class SMPLDecoder(nn.Module):
         self.deccam = nn.Linear(dim, 3)
         for readout in (self.decpose, self.decshape, self.deccam):
             nn.init.xavier_uniform_(readout.weight, gain=0.01)  # an untrained network answers with nearly the means
-        no_rotation = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(NUM_JOINTS)[None]
-        self.register_buffer("init_body_pose", no_rotation)
+        mean_pose = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(NUM_JOINTS)
+        mean_pose[4] = -1.0  # the root upside down, since y points down in the camera's frame
+        self.register_buffer("init_body_pose", mean_pose[None])
         self.register_buffer("init_betas", torch.zeros(1, NUM_BETAS))
         self.register_buffer("init_cam", torch.tensor([[0.9, 0.0, 0.0]]))
 
