@@ -33,10 +33,11 @@ def run(tmp_path):
     return run
 
 
-def write_video(path, images, rate=30, options=None):
+def write_video(path, images, rate=30):
+    """A key frame every five, so that a part of the file is about as large a part of the frames."""
     with av.open(str(path), "w") as container:
         height, width = images[0].shape[:2]
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=rate, options={"g": "5"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for image in images:
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
@@ -151,7 +152,7 @@ def test_not_a_video(run, tmp_path, content):
 
 
 def test_a_video_that_is_cut_off_keeps_its_good_frames(run, tmp_path, person):
-    path = write_video(tmp_path / "whole.mp4", [np.roll(person, 4 * t, axis=1) for t in range(40)])
+    path = write_video(tmp_path / "whole.mp4", [person] * 40)
     with av.open(str(path)) as source, av.open(str(tmp_path / "whole.ts"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
