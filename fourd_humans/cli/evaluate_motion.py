@@ -13,8 +13,13 @@ HELD_OUT_SEED = 1_000_000  # far from the seeds of any training run
 
 
 @click.command(name="motion")
-@click.option("--data", "folders", multiple=True, type=click.Path(exists=True, path_type=Path),
-              help="Folder of result files, or one file; may be given several times.")
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of result files, or one file; may be given several times.",
+)
 @click.option("--synthetic", default=0, show_default=True, help="So many made-up people instead or as well.")
 @click.option("--checkpoint", default=None, type=click.Path(path_type=Path), help="[default: the built-in network]")
 @click.option("--json", "json_file", default=None, type=click.Path(path_type=Path),
@@ -22,8 +27,8 @@ HELD_OUT_SEED = 1_000_000  # far from the seeds of any training run
 def motion_command(folders: tuple[Path, ...], synthetic: int, checkpoint: Path | None, json_file: Path | None) -> None:
     """Mean joint error (mm) of poses predicted ahead and filled in, against holding, turning on, and slerp.
 
-    Measured on stretches of tracklets where the person was seen all the time. Recorded tracklets are measured against
-    what was recovered, synthetic ones against their true motion; the two are listed apart.
+    Measured on stretches of tracklets where the person was seen all the time, against what was recovered there.
+    Recorded and synthetic tracklets are listed apart.
     """
     from dataclasses import asdict
 

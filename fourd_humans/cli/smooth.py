@@ -14,10 +14,20 @@ from fourd_humans.errors import UsageError
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: NAME_smooth.pkl]")
 @click.option("--overwrite", is_flag=True, help="Replace results that exist.")
-@click.option("--sigma", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="FRAMES",
-              help="Also average everybody over time, with a Gaussian of this deviation; 2 suits 30 frames a second.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-              help="The pose transformer that fills in.  [default: the built-in one]")
+@click.option(
+    "--sigma",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="FRAMES",
+    help="Also average everybody over time, with a Gaussian of this deviation; 2 suits 30 frames a second.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The pose transformer that fills in.  [default: the built-in one]",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print tracebacks of errors.")
 @click.pass_context
 def smooth(

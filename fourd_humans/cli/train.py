@@ -26,30 +26,58 @@ def train() -> None:
 
 
 @train.command()
-@click.option("--data", "folders", multiple=True, type=click.Path(exists=True, path_type=Path),
-              help="Folder of result files, or one file; may be given several times.")
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of result files, or one file; may be given several times.",
+)
 @click.option("--synthetic", default=0, show_default=True, help="So many made-up people to learn from as well.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for checkpoints and logs.")
-@click.option("--layout", type=click.Choice(list(LAYOUTS)), default="plain", show_default=True,
-              help="The released network, the supplement's plain one, or the small one of the lite model.")
+@click.option(
+    "--layout",
+    type=click.Choice(list(LAYOUTS)),
+    default="plain",
+    show_default=True,
+    help="The released network, the supplement's plain one, or the small one of the lite model.",
+)
 @click.option("--steps", default=100_000, show_default=True)
 @click.option("--epoch-steps", default=500, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--batch-size", default=64, show_default=True, help="Sequences on each device.")
 @click.option("--sequence", default=None, type=int, help="Frames of a sequence.  [default: all that the layout takes]")
 @click.option("--learning-rate", default=1e-3, show_default=True)
-@click.option("--asked", default=None, type=int,
-              help="Ask for at most so many masked frames in a step, to save time.  [default: all]")
+@click.option(
+    "--asked",
+    default=None,
+    type=int,
+    help="Ask for at most so many masked frames in a step, to save time.  [default: all]",
+)
 @click.option("--held-out", default=0.05, show_default=True, help="Share of the tracklets for validation.")
-@click.option("--precision", default="auto", show_default=True,
-              help="Lightning's, such as bf16-mixed; auto: bf16-mixed on a GPU, 32-true on the CPU.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="Lightning's, such as bf16-mixed; auto: bf16-mixed on a GPU, 32-true on the CPU.",
+)
 @click.option("--accelerator", default="auto", show_default=True)
 @click.option("--devices", default="auto", show_default=True, help="How many on each node, or their numbers.")
 @click.option("--nodes", default=1, show_default=True)
 @click.option("--strategy", default="auto", show_default=True, help="Lightning's, such as ddp.")
 @click.option("--workers", default=0, show_default=True, help="Processes that prepare data.")
 @click.option("--logger", type=click.Choice(["csv", "tensorboard"]), default="csv", show_default=True)
-@click.option("--resume", default=None, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Checkpoint to go on from, such as OUTPUT/last.ckpt.")
+@click.option(
+    "--resume",
+    default=None,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint to go on from, such as OUTPUT/last.ckpt.",
+)
+@click.option(
+    "--initial",
+    default=None,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin with the weights of this network, which must be of the same size.",
+)
 @click.option("--seed", default=0, show_default=True)  # fmt: skip
 def motion(folders: tuple[Path, ...], synthetic: int, layout: str, held_out: float, **options: Any) -> None:
     """Train the pose transformer on tracklets: `4dhumans train motion --data RESULTS/ --output RUN`.

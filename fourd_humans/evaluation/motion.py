@@ -119,7 +119,7 @@ def _histories(clips: Sequence[Clip], ahead: int) -> tuple[Float, Float]:
             asked = start + HISTORY - 1 + ahead
             if clip.seen[start : start + HISTORY].all() and clip.seen[asked]:
                 histories.append(clip.poses[None, start : start + HISTORY])
-                truths.append(clip.target[None, asked])
+                truths.append(clip.poses[None, asked])
     return np.concatenate(histories), np.concatenate(truths)
 
 
@@ -142,7 +142,7 @@ def _gaps(clips: Sequence[Clip], gap: int) -> list[_Gaps]:
         for first in range(LEAST_CONTEXT, len(clip.seen) - gap - LEAST_CONTEXT + 1, STEP):
             start, stop = max(0, first - CONTEXT), min(len(clip.seen), first + gap + CONTEXT)
             if clip.seen[start:stop].all():
-                found[stop - start, first - start].append((clip.poses[start:stop], clip.target[first : first + gap]))
+                found[stop - start, first - start].append((clip.poses[start:stop], clip.poses[first : first + gap]))
     return [
         _Gaps(np.stack([poses for poses, _ in samples]), first, np.stack([truth for _, truth in samples]))
         for (_, first), samples in found.items()

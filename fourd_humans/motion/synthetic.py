@@ -36,6 +36,14 @@ LIMITS = {
     20: ((-35, 35), (-20, 20), (-40, 40)),  # left wrist
 }
 MIRROR = {1: 2, 4: 5, 7: 8, 13: 14, 16: 17, 18: 19, 20: 21}
+# How far the recovery of each of the 24 rotations errs, relative to one another: from frame to frame, and slowly about
+# each axis (arms lie along x, legs along y).
+JITTER = np.array(
+    [0.9, 1.2, 1.2, 0.5, 1.2, 1.2, 0.5, 0.9, 0.9, 0.5, 0, 0, 0.6, 0.4, 0.4, 0.6, 1.6, 1.6, 1, 1, 0.2, 0.2, 0, 0]
+)
+DRIFT = np.zeros((24, 3))
+DRIFT[[0, 1, 2, 4, 5]], DRIFT[[3, 6, 9, 7, 8, 12, 15]], DRIFT[[16, 17, 18, 19]] = 1.0, 0.4, 1.5
+DRIFT[[1, 2, 4, 5], 1], DRIFT[[16, 17], 0], DRIFT[[18, 19], 0] = 2.5, 6.0, 2.5
 STANDING = {16: (5, -5, -72), 18: (0, -15, 0), 4: (5, 0, 0), 1: (-3, 0, 3)}  # degrees
 
 
@@ -102,18 +110,20 @@ def synthesise(people: int, frames: int, seed: int) -> SyntheticMotion:
 
 
 def add_noise(poses: Floats, rng: np.random.Generator) -> Floats:
-    """Raw numbers (N, T, 229) as a recovery from pictures would see them: jitter, drift and short blunders.
+    """Raw numbers (N, T, 229) as a recovery from pictures would give them: jitter, drift and short blunders.
 
-    Rotations err by a few degrees, more towards the ends of the limbs, partly alike from frame to frame, and for some
-    frames several times as much. Betas and camera err as well.
+    Rotations err by a few degrees, partly alike from frame to frame, and for some frames several times as much. What a
+    picture shows least, how far limbs are turned about their own axis, drifts slowly and further. Sizes are those seen
+    in the lite model's results. Betas and camera err as well.
     """
     people, frames = poses.shape[:2]
-    size = np.radians(np.exp(rng.normal(np.log(2.5), 0.6, (people, 1, 1, 1))))
-    joint = np.array([0.7, *[1.2] * 2, 0.5, *[1.3] * 2, 0.5, *[1.5] * 2, 0.5, *[0.0] * 2, 0.7, 0.5, 0.5, 0.9,
-                      *[1.2] * 2, *[1.6] * 2, *[2.0] * 2, 0.0, 0.0])  # fmt: skip
+    jitter = np.radians(np.exp(rng.normal(np.log(1.5), 0.7, (people, 1, 1, 1)))) * JITTER[:, None]
     error = _correlated(rng, people, frames, 72, rng.uniform(0.0, 0.9, (people, 1))).reshape(people, frames, 24, 3)
     blunder = 1 + 3 * (rng.random((people, frames, 1, 1)) < 0.02)
-    noise = _matrices(error * size * joint[:, None] * blunder)
+    drift = np.radians(np.exp(rng.normal(np.log(4.0), 0.7, (people, 1, 1, 1)))) * DRIFT
+    pace = np.arange(frames) / np.exp(rng.uniform(np.log(12), np.log(60), (people, 1)))
+    slow = _wander(rng, pace, 72).reshape(people, frames, 24, 3)
+    noise = _matrices(error * jitter * blunder + slow * drift)
     rotations = poses[..., :216].reshape(people, frames, 24, 3, 3) @ noise
     betas = poses[..., 216:226] + 0.15 * _correlated(rng, people, frames, 10, rng.uniform(0.0, 0.95, (people, 1)))
     shake = 0.01 * rng.normal(size=(people, frames, 3)) * poses[..., 228:] * [1, 1, 2]

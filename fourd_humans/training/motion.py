@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
-from fourd_humans.motion.checkpoint import SETTINGS, save_pose_transformer
+from fourd_humans.motion.checkpoint import SETTINGS, load_pose_transformer, save_pose_transformer
 from fourd_humans.motion.pose_transformer import CAMERA, PoseTransformer
 from fourd_humans.training.motion_data import Clip, EpochSampler, MotionSequences, statistics
 from fourd_humans.training.motion_losses import motion_loss
@@ -67,6 +67,15 @@ class MotionTraining(lightning.LightningModule):
         self.learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
         self.steps, self.asked, self.seed = steps, asked, seed
 
+    def start_from(self, network: PoseTransformer, path: Path) -> None:
+        """Take over a network's weights; statistics and `TimeKernel` are those of the new data.
+
+        Raises: FourDHumansError naming `path` where the network is of another size.
+        """
+        weights = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("start.")}
+        kept = {n: t for n, t in self.network.state_dict().items() if n.startswith("start.") or n in ("mean", "std")}
+        load_strictly(self.network, weights | kept, path)
+
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         loss = self.loss(batch, np.random.default_rng([self.seed, self.global_rank, self.global_step]))
         self.log("train/loss", loss, prog_bar=True)
@@ -79,28 +88,23 @@ class MotionTraining(lightning.LightningModule):
 
     def loss(self, batch: dict[str, Tensor], rng: np.random.Generator) -> Tensor:
         """The loss of one batch, in which all sequences have the same frames masked."""
-        poses, target, seen = batch["poses"], batch["target"], batch["seen"]
+        poses, seen = batch["poses"], batch["seen"]
         drawn = seen.shape[1]
         masked, asked = draw_mask(rng, drawn)
-        if rng.random() < 0.5:  # the tracker's camera numbers are of another kind and are not shown
-            poses = poses.clone()
-            poses[..., CAMERA] = self.network.mean[CAMERA]
         times = None
         if self.asked is not None and not self.network.has_bottleneck:
             kept = _pick(rng, masked, asked, self.asked)
-            poses, target, seen, masked, asked = (
-                poses[:, kept],
-                target[:, kept],
-                seen[:, kept],
-                masked[kept],
-                asked[kept],
-            )
+            poses, seen, masked, asked = poses[:, kept], seen[:, kept], masked[kept], asked[kept]
             kept = kept + rng.integers(0, self.network.frames - drawn + 1) * rng.integers(2)  # all positions are learnt
             times = torch.from_numpy(kept).to(seen.device).expand(seen.shape)
         hidden = torch.from_numpy(masked).to(seen.device) | ~seen
-        predicted = self.network(poses, hidden, times)
+        shown = poses
+        if rng.random() < 0.5:  # the tracker's camera numbers are of another kind, and not shown
+            shown = poses.clone()
+            shown[..., CAMERA] = self.network.mean[CAMERA]
+        predicted = self.network(shown, hidden, times)
         scored = torch.from_numpy(asked).to(seen.device) & seen
-        return motion_loss(predicted.float(), target, scored, self.network.std, self.lever_arms).total
+        return motion_loss(predicted.float(), poses, scored, self.network.std, self.lever_arms).total
 
     def configure_optimizers(self) -> Any:
         trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -139,6 +143,7 @@ def train_motion(
     workers: int = 0,
     logger: Literal["tensorboard", "csv"] = "csv",
     resume: Path | None = None,
+    initial: Path | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
@@ -146,13 +151,16 @@ def train_motion(
 
     clips, weights: what is learnt from and how often each is drawn. held_out: what the validation loss is on.
     settings: of the `PoseTransformer`. epoch_steps: steps between validations and checkpoints. batch_size: of each
-    device. resume: a checkpoint to go on from, which must be of the same network.
+    device. resume: a checkpoint to go on from, with all that belongs to the run. initial: a network of the same size to
+    begin a new run with.
     """
     lightning.seed_everything(seed, verbose=False)
     mean, std = (torch.from_numpy(values) for values in statistics(clips))
     training = MotionTraining(
         settings, mean, std, lever_arms, learning_rate=learning_rate, steps=steps, asked=asked, seed=seed
     )
+    if initial is not None:
+        training.start_from(load_pose_transformer(initial), initial)
     drawn = MotionSequences(clips, sequence, seed, weights)
     if training.network.start is not None:
         if resume is None:
@@ -216,12 +224,12 @@ def fit_start(training: MotionTraining, drawn: MotionSequences, batch_size: int)
         rng = np.random.default_rng([training.seed, step])
         masked, asked = draw_mask(rng, drawn.frames)
         kept = _pick(rng, masked, asked, training.asked or drawn.frames)
-        poses, target, seen = (batch[name][:, kept] for name in ("poses", "target", "seen"))
+        poses, seen = batch["poses"][:, kept], batch["seen"][:, kept]
         times = torch.from_numpy(kept).expand(seen.shape)
         blended = network.blend(poses, torch.from_numpy(masked[kept]) | ~seen, times)
         assert blended is not None
         scored = torch.from_numpy(asked[kept]) & seen
-        loss = motion_loss(blended.numbers, target, scored, network.std, training.lever_arms).total
+        loss = motion_loss(blended.numbers, poses, scored, network.std, training.lever_arms).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -28,25 +28,25 @@ SYNTHETIC_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Clip:
-    """One person's motion, frame after frame.
+    """One person's motion, frame after frame, as observed.
 
-    poses: (T, 229) as observed. target: (T, 229) the truth, where it is known to be better; else the same.
-    seen: (T,) bool; the numbers of other frames mean nothing.
+    poses: (T, 229). seen: (T,) bool; the numbers of other frames mean nothing.
     """
 
     poses: Floats
-    target: Floats
     seen: NDArray[np.bool_]
 
 
 def synthetic_clips(count: int, frames: int, seed: int) -> list[Clip]:
-    """Made-up people, observed with the noise of a recovery from pictures, their true motion as target."""
+    """Made-up people, observed with the errors of a recovery from pictures.
+
+    The errors stay in what is learnt, as they do in recorded tracklets: the network is to say what the recovery would.
+    """
     clips = []
     for start in range(0, count, SYNTHETIC_AT_ONCE):
-        people = min(SYNTHETIC_AT_ONCE, count - start)
-        target = synthesise(people, frames, seed + start).poses
-        poses = add_noise(target, np.random.default_rng([seed, start]))
-        clips += [Clip(p, t, np.ones(frames, bool)) for p, t in zip(poses, target, strict=True)]
+        motion = synthesise(min(SYNTHETIC_AT_ONCE, count - start), frames, seed + start)
+        poses = add_noise(motion.poses, np.random.default_rng([seed, start]))
+        clips += [Clip(person, np.ones(frames, bool)) for person in poses]
     return clips
 
 
@@ -60,8 +60,8 @@ def statistics(clips: Sequence[Clip]) -> tuple[Floats, Floats]:
 class MotionSequences(Dataset[dict[str, torch.Tensor]]):
     """Random stretches of `frames` frames, some of them mirrored, backwards, or at a lower frame rate.
 
-    Each item holds poses (frames, 229), target (frames, 229) and seen (frames,), padded with unseen frames where the
-    clip is shorter. The index alone, of which there is no end, decides what is drawn (see `EpochSampler`).
+    Each item holds poses (frames, 229) and seen (frames,), padded with unseen frames where the clip is shorter. The
+    index alone, of which there is no end, decides what is drawn (see `EpochSampler`).
 
     weights: how often each clip is drawn; alike if None. augment: False for the clips as they are, from their start.
     """
@@ -93,12 +93,11 @@ class MotionSequences(Dataset[dict[str, torch.Tensor]]):
 
     def _item(self, clip: Clip, chosen: NDArray[np.integer], mirrored: bool) -> dict[str, torch.Tensor]:
         padding = self.frames - len(chosen)
-        poses, target = (
-            np.pad(mirror(numbers[chosen]) if mirrored else numbers[chosen], ((0, padding), (0, 0)))
-            for numbers in (clip.poses, clip.target)
-        )
-        seen = np.pad(clip.seen[chosen], (0, padding))
-        return {"poses": torch.from_numpy(poses), "target": torch.from_numpy(target), "seen": torch.from_numpy(seen)}
+        poses = mirror(clip.poses[chosen]) if mirrored else clip.poses[chosen]
+        return {
+            "poses": torch.from_numpy(np.pad(poses, ((0, padding), (0, 0)))),
+            "seen": torch.from_numpy(np.pad(clip.seen[chosen], (0, padding))),
+        }
 
 
 class EpochSampler(Sampler[int]):
@@ -180,4 +179,4 @@ def _clips_of(person: Tracklet, cuts: Sequence[int], left_out: Counter[str]) -> 
         poses[times] = numbers.values[shot]
         present = np.zeros(len(poses), bool)
         present[times] = True
-        yield Clip(poses, poses, present)
+        yield Clip(poses, present)
