@@ -13,16 +13,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BodyModel", "Pipeline", "Tracklets", "load_tracklets", "track"]
+__all__ = ["HMR2", "BodyModel", "Pipeline", "Tracklets", "load_tracklets", "track"]
 
 if TYPE_CHECKING:
     from fourd_humans.body.model import BodyModel
     from fourd_humans.pipeline import Pipeline
+    from fourd_humans.recovery.hmr2.model import HMR2
     from fourd_humans.results.store import load_tracklets
     from fourd_humans.results.tracklets import Tracklets
     from fourd_humans.run import track
 
 _HOMES = {
+    "HMR2": "recovery.hmr2.model",
     "BodyModel": "body.model",
     "Pipeline": "pipeline",
     "Tracklets": "results.tracklets",

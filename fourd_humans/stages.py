@@ -18,7 +18,7 @@ import torch
 from fourd_humans import checkpoints
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.camera import Intrinsics, intrinsics_from
-from fourd_humans.body.model import BodyModel
+from fourd_humans.body.model import OPEN_BODY, BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
 from fourd_humans.motion.hold import hold_pose
@@ -167,10 +167,18 @@ def make_recovery(config: Config, body_model: BodyModel, device: torch.device) -
     raise UsageError(f"there is no recovery.backend '{chosen.backend}'; choose landmarks or hmr2")
 
 
+def make_atlas(body_model: BodyModel) -> TextureAtlas:
+    """Where on the body each texel lies; SMPL's own faces have an atlas of their own (4dhumans models)."""
+    if body_model.shape_space == OPEN_BODY:
+        return TextureAtlas.open_body()
+    released = checkpoints.find("smpl-texture")
+    return TextureAtlas.from_folder(released.parent) if released else TextureAtlas.of_faces(len(body_model.faces))
+
+
 def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
     from fourd_humans.appearance.texture import Appearance as Textures
 
-    return Textures(body_model, TextureAtlas.open_body())
+    return Textures(body_model, make_atlas(body_model))
 
 
 def make_tracker(
@@ -203,7 +211,7 @@ def make_texture_distance(config: Config, body_model: BodyModel) -> TextureDista
         return EncoderDistance(TextureAutoencoder.from_checkpoint(encoder), choose_device(config.device))
     from fourd_humans.appearance.distance import ColourDistance, texel_areas
 
-    return ColourDistance(texel_areas(TextureAtlas.open_body(), body_model.v_template.cpu().numpy(), body_model.faces))
+    return ColourDistance(texel_areas(make_atlas(body_model), body_model.v_template.cpu().numpy(), body_model.faces))
 
 
 def make_motion_network(config: Config, device: torch.device) -> PoseTransformer | None:

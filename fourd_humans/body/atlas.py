@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.people import TEXTURE_SIZE
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,36 @@ class TextureAtlas:
     def open_body() -> TextureAtlas:
         """The atlas of the open body, made from its texture coordinates. It is read-only: all callers share it."""
         with np.load(str(files(__package__) / "data" / "texture_256.npz"), allow_pickle=False) as stored:
-            faces, barycentric = stored["fmap"].astype(np.int32), stored["bmap"].astype(np.float32)
-        total = barycentric.sum(-1, keepdims=True)  # stored in half precision
-        barycentric = np.where(faces[..., None] >= 0, barycentric / np.where(total == 0, 1, total), 0)
-        faces.setflags(write=False)
-        barycentric.setflags(write=False)
-        return TextureAtlas(faces, barycentric.astype(np.float32))
+            return _checked(stored["fmap"], stored["bmap"])
+
+    @staticmethod
+    def from_folder(folder: Path | str) -> TextureAtlas:
+        """The released atlas of SMPL's own faces: ``fmap_256.npy`` and ``bmap_256.npy`` in a folder.
+
+        Raises: FourDHumansError naming the folder if they are missing or something else.
+        """
+        try:
+            faces, barycentric = (
+                np.load(Path(folder) / name, allow_pickle=False) for name in ("fmap_256.npy", "bmap_256.npy")
+            )
+        except (OSError, ValueError) as error:
+            raise FourDHumansError(f"{folder} holds no texture atlas: {error}") from error
+        if faces.shape != (TEXTURE_SIZE, TEXTURE_SIZE) or barycentric.shape != (TEXTURE_SIZE, TEXTURE_SIZE, 3):
+            raise FourDHumansError(f"{folder}: the atlas has the shapes {faces.shape} and {barycentric.shape}")
+        return _checked(faces, barycentric)
+
+    @staticmethod
+    def of_faces(count: int) -> TextureAtlas:
+        """An atlas for a mesh of which only the number of faces is known: as many texels for each, face after face.
+
+        It serves to compare textures of that mesh with each other, not to look at them.
+        """
+        each = TEXTURE_SIZE**2 // count
+        texel = np.arange(TEXTURE_SIZE**2)
+        faces = np.where(texel < each * count, texel // max(each, 1), -1)
+        spots = np.random.default_rng(0).dirichlet(np.full(3, 3.0), max(each, 1))  # somewhere inside each face
+        barycentric = np.where((faces >= 0)[:, None], spots[texel % max(each, 1)], 0)
+        return _checked(faces.reshape(TEXTURE_SIZE, -1), barycentric.reshape(TEXTURE_SIZE, -1, 3))
 
     def points(self, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> NDArray[np.floating]:
         """Surface points of all shown texels, in the row-major order of ``faces_of_texels >= 0``.
@@ -41,3 +69,13 @@ class TextureAtlas:
         shown = self.faces_of_texels >= 0
         corners = vertices[..., faces[self.faces_of_texels[shown]], :]
         return (corners * self.barycentric[shown][..., None]).sum(-2)
+
+
+def _checked(faces: NDArray[np.number], barycentric: NDArray[np.floating]) -> TextureAtlas:
+    """Weights summing to 1, which files in half precision do not, and arrays that no caller can change for others."""
+    total = barycentric.astype(np.float32).sum(-1, keepdims=True)
+    weights = np.where(faces[..., None] >= 0, barycentric / np.where(total == 0, 1, total), 0).astype(np.float32)
+    faces = faces.astype(np.int32)
+    faces.setflags(write=False)
+    weights.setflags(write=False)
+    return TextureAtlas(faces, weights)

@@ -5,6 +5,7 @@ import pytest
 
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
+from fourd_humans.errors import FourDHumansError
 
 
 def test_texels_are_points_of_the_surface():
@@ -38,3 +39,29 @@ def test_neighbouring_texels_are_neighbours_on_the_body():
 def test_it_cannot_be_changed_by_one_caller_for_all():
     with pytest.raises(ValueError, match="read-only"):
         TextureAtlas.open_body().faces_of_texels[0, 0] = 1
+
+
+def test_the_released_atlas_is_read_from_its_two_files(tmp_path):
+    ours = TextureAtlas.open_body()
+    np.save(tmp_path / "fmap_256.npy", ours.faces_of_texels.astype(np.int64))
+    np.save(tmp_path / "bmap_256.npy", ours.barycentric.astype(np.float64))
+    read = TextureAtlas.from_folder(tmp_path)
+    assert (read.faces_of_texels == ours.faces_of_texels).all()
+    np.testing.assert_allclose(read.barycentric, ours.barycentric, atol=1e-6)
+
+
+@pytest.mark.parametrize("content", [None, np.zeros((3, 3)), np.array([{}], dtype=object)])
+def test_what_is_no_atlas_is_told(tmp_path, content):
+    if content is not None:
+        for name in ("fmap_256.npy", "bmap_256.npy"):
+            np.save(tmp_path / name, content, allow_pickle=True)
+    with pytest.raises(FourDHumansError, match=str(tmp_path)):
+        TextureAtlas.from_folder(tmp_path)
+
+
+def test_a_mesh_without_an_atlas_gets_texels_inside_every_face():
+    atlas = TextureAtlas.of_faces(13776)
+    numbers, counts = np.unique(atlas.faces_of_texels[atlas.faces_of_texels >= 0], return_counts=True)
+    assert len(numbers) == 13776
+    assert set(counts) == {4}
+    assert (atlas.barycentric[atlas.faces_of_texels >= 0] > 0).all()
