@@ -20,7 +20,8 @@ TURNS = slice(0, 3 * NUM_ROTATIONS)
 BETAS = slice(TURNS.stop, TURNS.stop + NUM_BETAS)
 PLACE = slice(BETAS.stop, BETAS.stop + 3)
 
-STEPS = 10
+STEPS = 6
+NEAREST, FARTHEST = 0.3, 1e5  # metres from the camera that a body may stand
 LARGEST_TURN = 0.7  # radians that a joint may turn in one step
 SPREAD_3D = 0.06  # metres that 3D landmarks are good to
 SPREAD_2D = 0.03  # metres, at the person's depth, that landmarks in the picture are good to
@@ -104,8 +105,31 @@ def placed(points: Array, targets: Targets) -> Array:
     inverse_depth = np.clip(common / np.maximum(spread, 1e-9), sizes / 2, None)
     depth = 1 / np.maximum(inverse_depth, 1e-6)
     depth -= points[..., 2].mean(1)
-    depth = np.maximum(depth, 0.3)
+    depth = np.maximum(depth, NEAREST)
     return np.concatenate([rays_mean[:, 0] * depth[:, None] - flat_mean[:, 0], depth[:, None]], 1)
+
+
+def moved_to(points: Array, rays: Array, surety: Array, place: Array, steps: int = 3) -> Array:
+    """(N, 3) the places nearest to `place` (N, 3) from which points (N, L, 3) project to rays (N, L, 2) best.
+
+    Gauss-Newton on the weighted squared distances; surety: (N, L) in 0..1.
+    """
+    for _ in range(steps):
+        placed = points + place[:, None]
+        depth = np.maximum(placed[..., 2:], NEAREST)
+        where = placed[..., :2] / depth
+        by = np.zeros((*where.shape, 3))
+        by[..., 0, 0] = by[..., 1, 1] = 1
+        by[..., 2] = -where
+        weighted = by * surety[..., None, None]
+        error = (where - rays) * depth
+        hessian = np.einsum("nlci,nlcj->nij", weighted, by) + 1e-9 * np.eye(3)
+        gradient = np.einsum("nlci,nlc->ni", weighted, error)
+        step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        step[:, 2] = np.clip(step[:, 2], -0.5 * place[:, 2], place[:, 2])
+        place = place + step
+        place[:, 2] = np.maximum(place[:, 2], NEAREST)
+    return place
 
 
 def _moved(place: Array, step: Array) -> Array:
@@ -113,7 +137,7 @@ def _moved(place: Array, step: Array) -> Array:
     along = np.exp(np.clip(step[:, 2:], -0.5, 0.5))
     moved = place * along
     moved[:, :2] += step[:, :2]
-    moved[:, 2] = np.clip(moved[:, 2], 0.3, 1e5)
+    moved[:, 2] = np.clip(moved[:, 2], NEAREST, FARTHEST)
     return moved
 
 

@@ -55,6 +55,10 @@ class BodyPoints:
         self.moment_shape = np.einsum("kv,vj,bvc->kjcb", of_surface, skin, directions, optimize=True)
         self.moment_shape += of_skeleton[..., None, None] * self.rest_shape
 
+    def pelvis(self, betas: Array) -> Array:
+        """(N, 3) where the pelvis is, in the body's own position, whatever the pose. betas: (N, 10)."""
+        return self.rest[0] + betas @ self.rest_shape[0].T
+
     def pose(self, rotations: Array, betas: Array) -> Posed:
         """rotations: (N, 24, 3, 3), the first the global orientation. betas: (N, 10)."""
         count, points = len(betas), len(self.mass)

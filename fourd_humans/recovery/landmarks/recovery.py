@@ -9,52 +9,19 @@ import numpy as np
 import torch
 
 from fourd_humans.body.camera import Intrinsics, crop_camera, project
-from fourd_humans.body.joints import COCO_17, OPENPOSE_NAMES
+from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
 from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame
-from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit
+from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit, moved_to
+from fourd_humans.recovery.landmarks.measurements import POINTS, SEEN, Measurements, measure
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks, mask_in_frame
-from fourd_humans.recovery.landmarks.points import LEFT_HAND, RIGHT_HAND, Array, BodyPoints
+from fourd_humans.recovery.landmarks.points import Array, BodyPoints
 from fourd_humans.recovery.landmarks.regions import Regions, cut_out, regions_of
 from fourd_humans.recovery.landmarks.rows import join, rows, split
 from fourd_humans.recovery.landmarks.start import first_rotations
+from fourd_humans.recovery.landmarks.view import lens, rays, towards
 
 ASPECT = 192 / 256  # width to height of the box that HMR 2.0 crops around, whose square the crop camera refers to
-
-# BlazePose's landmark (or the mean of two) -> the point of the body.
-_FACE_AND_FEET = {
-    "left_heel": (29,), "right_heel": (30,), "left_big_toe": (31,), "right_big_toe": (32,),
-}  # fmt: skip
-_COCO = (
-    (0,),
-    (2,),
-    (5,),
-    (7,),
-    (8,),
-    (11,),
-    (12,),
-    (13,),
-    (14,),
-    (15,),
-    (16,),
-    (23,),
-    (24,),
-    (25,),
-    (26,),
-    (27,),
-    (28,),
-)
-_LANDMARKS = (
-    *zip(COCO_17, _COCO, strict=True),
-    *((OPENPOSE_NAMES.index(name), which) for name, which in _FACE_AND_FEET.items()),
-    (LEFT_HAND, (17, 19)),
-    (RIGHT_HAND, (18, 20)),
-)
-POINTS = [point for point, _ in _LANDMARKS]
-# The limbs and trunk decide; the face turns the head, hands and feet turn wrists and ankles.
-IMPORTANCE = np.array([0.3] * 5 + [1.0] * 12 + [0.5] * 4 + [0.4] * 2)
-SEEN = np.concatenate([np.arange(len(POINTS)), np.arange(len(COCO_17))])  # in the picture: landmarks, then keypoints
-KEYPOINTS_COUNT = 0.7  # the detector's keypoints beside the landmark network's, in the picture
 
 
 class LandmarkRecovery:
@@ -89,14 +56,15 @@ class LandmarkRecovery:
             return [(found, self._nobody(camera)) for found, camera in zip(detections, cameras, strict=True)]
         regions = [regions_of(found.keypoints, found.boxes) for found in detections]
         landmarks = self._landmarks(frames, regions)
-        fitted = self._fit(landmarks, detections, cameras)
+        measured = [measure(seen, found.keypoints) for seen, found in zip(landmarks, detections, strict=True)]
+        lenses = [lens(camera, frame.size) for camera, frame in zip(cameras, frames, strict=True)]
+        fitted = self._fit(measured, regions, lenses)
         results = []
-        for frame, found, around, seen, body, camera in zip(
-            frames, detections, regions, landmarks, fitted, cameras, strict=True
-        ):
-            masks = [mask_in_frame(seen.segmentation[i], around, i, frame.size) for i in range(len(found))]
-            bodies = self._bodies(body, found, camera)
-            results.append(self._keep(replace(found, masks=masks), bodies, seen.presence))
+        for i, (frame, found) in enumerate(zip(frames, detections, strict=True)):
+            parts = range(len(found))
+            masks = [mask_in_frame(landmarks[i].segmentation[row], regions[i], row, frame.size) for row in parts]
+            bodies = self._bodies(fitted[i], measured[i], regions[i], lenses[i], cameras[i], found.boxes)
+            results.append(self._keep(replace(found, masks=masks), bodies, landmarks[i].presence))
         return results
 
     def _landmarks(self, frames: Sequence[Frame], regions: Sequence[Regions]) -> list[Landmarks]:
@@ -109,30 +77,52 @@ class LandmarkRecovery:
         return split(found, [len(around) for around in regions])
 
     def _fit(
-        self, landmarks: Sequence[Landmarks], detections: Sequence[Detections], cameras: Sequence[Intrinsics]
+        self, measured: Sequence[Measurements], regions: Sequence[Regions], lenses: Sequence[Intrinsics]
     ) -> list[Fit]:
-        """Frame by frame; everybody is fitted at once."""
-        people = zip(landmarks, detections, cameras, strict=True)
-        targets = join([targets_of(seen, found.keypoints, camera, self.points) for seen, found, camera in people])
-        start = first_rotations(self.points, POINTS, targets.metres)
-        return split(fit(self.points, targets, SEEN, start), [len(found) for found in detections])
+        """Frame by frame, each person as seen straight on; everybody is fitted at once."""
+        seen = [
+            rays(people.pixels, camera, towards(around.center, camera))
+            for people, around, camera in zip(measured, regions, lenses, strict=True)
+        ]
+        people = join(measured)
+        metres = people.metres * _size(people.metres, self.points)[:, None, None]
+        targets = Targets(metres, people.surety_3d, np.concatenate(seen), people.surety_2d)
+        start = first_rotations(self.points, POINTS, metres)
+        return split(fit(self.points, targets, SEEN, start), [len(around) for around in regions])
 
-    def _bodies(self, fitted: Fit, found: Detections, camera: Intrinsics) -> Bodies:
-        rotations, betas = fitted.rotations.astype(np.float32), fitted.betas.astype(np.float32)
-        device = self.body_model.J_template.device
-        with torch.inference_mode():
-            parameters = (torch.from_numpy(a).to(device) for a in (rotations[:, :1], rotations[:, 1:], betas))
-            joints = self.body_model.joints(*parameters).cpu().numpy()
-        place = fitted.place.astype(np.float32)
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        center, size = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
+    def _bodies(
+        self,
+        fitted: Fit,
+        measured: Measurements,
+        regions: Regions,
+        seen_through: Intrinsics,
+        camera: Intrinsics,
+        boxes: Float,
+    ) -> Bodies:
+        """Bodies fitted as `seen_through` a lens, straight on, in the frame of the `camera` in use."""
+        turn = towards(regions.center, camera)
+        rotations, betas = fitted.rotations.copy(), fitted.betas
+        rotations[:, 0] = turn @ rotations[:, 0]
+        pelvis = self.points.pelvis(betas)  # the point about which the body turns
+        away = (pelvis + fitted.place) * np.array([1, 1, camera.focal_length / seen_through.focal_length])
+        place = np.einsum("nij,nj->ni", turn, away) - pelvis
+        joints = self._joints(rotations, betas)
+        if camera != seen_through:  # the foreshortening is another, so what fits best stands a little elsewhere
+            joint = np.array(POINTS)[SEEN]
+            seen = joint < NUM_JOINTS  # all but the skeleton's hands
+            targets = rays(measured.pixels[:, seen], camera, np.tile(np.eye(3), (len(boxes), 1, 1)))
+            place = moved_to(joints[:, joint[seen]], targets, measured.surety_2d[:, seen], place)
+        place = place.astype(np.float32)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
+        rotations = rotations.astype(np.float32)
         return Bodies(
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
-            betas=betas,
+            betas=betas.astype(np.float32),
             camera_crop=crop_camera(place, center, size, camera),
-            crop_center=center.astype(np.float32),
-            crop_size=size.astype(np.float32),
+            crop_center=center,
+            crop_size=size,
             camera=place,
             joints_3d=joints,
             joints_2d=project(joints, place, camera),
@@ -140,6 +130,13 @@ class LandmarkRecovery:
             principal_point=camera.principal_point,
             shape_space=self.body_model.shape_space,
         )
+
+    def _joints(self, rotations: Array, betas: Array) -> Float:
+        device = self.body_model.J_template.device
+        with torch.inference_mode():
+            turns, shape = (torch.from_numpy(array.astype(np.float32)).to(device) for array in (rotations, betas))
+            joints: Float = self.body_model.joints(turns[:, :1], turns[:, 1:], shape).cpu().numpy()
+        return joints
 
     def _nobody(self, camera: Intrinsics) -> Bodies:
         return Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
@@ -151,25 +148,6 @@ class LandmarkRecovery:
             for i in np.flatnonzero(~kept)
         ]
         return replace(found[kept], dropped=[*found.dropped, *dropped]), bodies[kept]
-
-
-def targets_of(landmarks: Landmarks, keypoints: Float | None, camera: Intrinsics, body: BodyPoints) -> Targets:
-    """What the fit aims at: the network's landmarks in space, made as large as the body; in the picture, its landmarks
-    and the detector's keypoints (N, 17, 3)."""
-    metres = np.stack([landmarks.metres[:, list(which)].mean(1) for _, which in _LANDMARKS], 1).astype(float)
-    pixels = np.stack([landmarks.pixels[:, list(which)].mean(1) for _, which in _LANDMARKS], 1).astype(float)
-    visible = np.stack([landmarks.visibility[:, list(which)].min(1) for _, which in _LANDMARKS], 1).astype(float)
-    surety = visible * IMPORTANCE
-    if keypoints is None:
-        keypoints = np.zeros((len(metres), len(COCO_17), 3), np.float32)
-    score = np.clip(keypoints[..., 2], 0, 1) * IMPORTANCE[: len(COCO_17)] * KEYPOINTS_COUNT
-    pixels = np.concatenate([pixels, keypoints[..., :2]], 1)
-    return Targets(
-        metres=metres * _size(metres, body)[:, None, None],
-        surety_3d=np.maximum(surety, 0.02),
-        rays=(pixels - np.asarray(camera.principal_point)) / camera.focal_length,
-        surety_2d=np.concatenate([surety, score], 1),
-    )
 
 
 # Bones, as numbers of COCO keypoints, that tell a person's size in the network's metres.

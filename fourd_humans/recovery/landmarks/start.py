@@ -51,11 +51,11 @@ def first_rotations(body: BodyPoints, chosen: list[int], metres: Array) -> Array
         bone, lower = _unit(metres[:, b] - metres[:, a]), _unit(metres[:, c] - metres[:, b])
         bone, lower = (np.einsum("nji,nj->ni", trunk, direction) for direction in (bone, lower))
         rest_bone, rest_lower = _unit(rest[b] - rest[a]), _unit(rest[c] - rest[b])
-        upper_turn = _smallest_turn(rest_bone, bone)
+        upper_turn = smallest_turn(rest_bone, bone)
         upper_turn = _bend_naturally(upper_turn @ np.array(limb.bends, float), bone, lower) @ upper_turn
         rotations[:, SMPL_NAMES.index(limb.upper)] = upper_turn
         in_upper = np.einsum("nji,nj->ni", upper_turn, lower)
-        rotations[:, SMPL_NAMES.index(limb.lower)] = _smallest_turn(rest_lower, in_upper)
+        rotations[:, SMPL_NAMES.index(limb.lower)] = smallest_turn(rest_lower, in_upper)
     return rotations
 
 
@@ -69,8 +69,8 @@ def _trunk(points: Array, row: dict[str, int]) -> Array:
     return np.stack([left, up, np.cross(left, up)], 2)
 
 
-def _smallest_turn(start: Array, end: Array) -> Array:
-    """(N, 3, 3) rotations from the direction `start` (3,) to directions `end` (N, 3)."""
+def smallest_turn(start: Array, end: Array) -> Array:
+    """(N, 3, 3) rotations from the unit direction `start` (3,) to unit directions `end` (N, 3)."""
     start = np.broadcast_to(start, end.shape)
     axis, cosine = np.cross(start, end), (start * end).sum(1)
     cross = np.zeros((len(end), 3, 3))
