@@ -18,7 +18,8 @@ import torch
 from fourd_humans import checkpoints
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.camera import Intrinsics, intrinsics_from
-from fourd_humans.body.model import OPEN_BODY, BodyModel
+from fourd_humans.body.loading import OPEN_BODY
+from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
 from fourd_humans.motion.hold import hold_pose

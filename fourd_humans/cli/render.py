@@ -65,7 +65,8 @@ def render(
         raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")
 
     from fourd_humans import checkpoints, stages
-    from fourd_humans.body.model import SMPL, BodyModel
+    from fourd_humans.body.loading import SMPL
+    from fourd_humans.body.model import BodyModel
     from fourd_humans.rendering.video import render_video
     from fourd_humans.results import load_tracklets
     from fourd_humans.video import VideoWriter, open_source
