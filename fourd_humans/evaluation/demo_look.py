@@ -108,19 +108,18 @@ class Skin:
         texture[~arms & (y <= -1.185)] = (0.12, 0.12, 0.12)
 
         cloth = shirt | legs
-        texture *= 1 + np.where(cloth, 0.16, 0.05)[..., None] * _folds(self.rest, rng)[..., None]
+        shown = self.joint >= 0
+        texture[shown] *= 1 + np.where(cloth, 0.16, 0.05)[shown, None] * _folds(self.rest[shown], rng)[:, None]
         texture += rng.normal(0, 0.012, texture.shape)
-        return _bleed(np.clip(texture, 0, 1), self.joint >= 0)
+        return _bleed(np.clip(texture, 0, 1), shown)
 
 
 def _folds(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Smooth noise in space, about -1 to 1: waves in many directions, finer ones weaker."""
-    value = np.zeros(points.shape[:-1])
-    for octave in range(4):
-        for _ in range(5):
-            wave = rng.normal(size=3) * 9 * 1.9**octave * [1.0, 0.6, 1.0]
-            value += 0.7**octave * np.sin(points @ wave + rng.uniform(0, 2 * np.pi))
-    return value / 3.5
+    octave = np.repeat(np.arange(4), 5)
+    waves = rng.normal(size=(len(octave), 3)) * [1.0, 0.6, 1.0] * (9 * 1.9**octave)[:, None]
+    phases = points.astype(np.float32) @ waves.T.astype(np.float32) + rng.uniform(0, 2 * np.pi, len(octave))
+    return np.asarray(np.sin(phases.astype(np.float32)) @ (0.7**octave) / 3.5, np.float64)
 
 
 def _bleed(texture: NDArray[np.float64], shown: NDArray[np.bool_]) -> Image:
