@@ -20,10 +20,10 @@ class Limits:
 
     def divide(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Dropped]]:
         """Rows of the boxes (N, 4) xyxy with scores (N,) that are kept, and the others with the reason."""
-        size = boxes[:, 2:] - boxes[:, :2]
+        width, height = (boxes[:, 2:] - boxes[:, :2]).T
         unsure = scores < self.score
-        empty = (size <= 0).any(1)
-        small = (size < [self.width, self.height]).any(1)
+        empty = (width <= 0) | (height <= 0)
+        small = (width < self.width) | (height < self.height)
         out = unsure | empty | small
         dropped = []
         for i in np.flatnonzero(out):
