@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
     arguments = parser.parse_args()
     pipeline = Pipeline()
-    distance = make_texture_distance(pipeline.config)
+    distance = make_texture_distance(pipeline.config, pipeline.body_model)
 
     print(f"{'':24} {'':4} {'same':>6} {'r at 10, 50, 90 %':>24} {'other':>6} {'r at 10, 50, 90 %':>24} {'area':>8}")
     every_same, every_different = [], []
