@@ -192,7 +192,7 @@ def test_result_files_are_matched_by_frame_and_box(people, tmp_path):
     np.testing.assert_allclose(found.joints_3d[[0, 1, 3, 4, 5], 0, 0], [0, 1, 3, 4, 5])
     assert np.isfinite(found.joints_3d[0, SKELETON_24[0]]).all()
     np.testing.assert_allclose(match_results(tmp_path, people, None, completed=True).joints_3d[2, 0, 0], 2)
-    with pytest.raises(FourDHumansError, match="has no frame 'other.png'"):
+    with pytest.raises(FourDHumansError, match=r"has no frame 'other\.png'"):
         match_results(tmp_path, replace(people, images=["images/seq/other.png"] * COUNT), body_model)
     with pytest.raises(UsageError, match=r"missing.pkl"):
         match_results(tmp_path, replace(people, images=["images/missing/0.png"] * COUNT), body_model)
