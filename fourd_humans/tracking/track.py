@@ -96,7 +96,7 @@ class Track:
             times=np.full(history, observation.frame),
             poses=np.repeat(observation.pose[None], history, axis=0),
             locations=np.repeat(observation.location[None], history, axis=0),
-            texture=observation.texture,
+            texture=observation.texture.copy(),  # else it would keep the textures of the whole frame alive
             expected=expected,
             next=expected,
         )

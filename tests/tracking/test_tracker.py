@@ -180,6 +180,41 @@ def test_different_looks_make_different_people() -> None:
     assert [track.id for track in tracker.tracks] == [3]
 
 
+def test_looks_decide_where_places_do_not() -> None:
+    def difference(tracks: Sequence[np.ndarray], detections: Sequence[np.ndarray], pairs: np.ndarray) -> np.ndarray:
+        return np.array([abs(tracks[i][0] - detections[j][0]).mean() for i, j in pairs])
+
+    tracker = make_tracker(texture_distance=difference, min_hits=1)
+    for frame in range(6):
+        dark, light = (-0.01, 0.01) if frame % 2 else (0.01, -0.01)
+        found, bodies = people([(dark, 0, 9), (light, 0, 9)])
+        assert bodies.texture is not None
+        bodies.texture[1, :3], bodies.texture[:, 3] = 1, 1
+        records = tracker.update(frame, SIZE, found, bodies)
+        assert {r.id: round(float(r.body.camera[0, 0]), 3) for r in records} == {1: dark, 2: light}
+
+
+def test_textures_mix_slowly_and_fill_in() -> None:
+    tracker = make_tracker(texture_mixing=0.2, min_hits=1)
+    found, bodies = people([(0, 0, 9)])
+    assert bodies.texture is not None
+    bodies.texture[0, :, :, :100] = 1.0
+    tracker.update(0, SIZE, found, bodies)
+    later = np.zeros_like(bodies.texture)
+    later[:, 3], later[0, :, :, 50:150] = -1, 0.5
+    later[0, 3, :, 50:150] = 1
+    tracker.update(1, SIZE, found, replace(bodies, texture=later))
+
+    texture = tracker.tracks[0].texture
+    alpha = 0.2 * 0.9**2
+    np.testing.assert_allclose(texture[:3, :, :50], 1)
+    np.testing.assert_allclose(texture[:3, :, 50:100], (1 - alpha) + alpha * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(texture[:3, :, 100:150], 0.5)
+    assert not texture[:3, :, 150:].any()
+    assert (texture[3, :, :150] == 1).all()
+    assert (texture[3, :, 150:] == -1).all()
+
+
 def test_compares_looks_only_where_they_can_matter() -> None:
     asked = []
 
