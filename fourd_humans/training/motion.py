@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +155,7 @@ def train_motion(
     device. resume: a checkpoint to go on from, with all that belongs to the run. initial: a network of the same size to
     begin a new run with.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises
     lightning.seed_everything(seed, verbose=False)
     mean, std = (torch.from_numpy(values) for values in statistics(clips))
     training = MotionTraining(

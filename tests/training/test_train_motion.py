@@ -20,8 +20,9 @@ def tiny_layouts(monkeypatch):
 
 
 @pytest.fixture
-def train(tmp_path):
-    pytest.importorskip("lightning")
+def train(tmp_path, monkeypatch):
+    training = pytest.importorskip("fourd_humans.training.motion", exc_type=ImportError)
+    monkeypatch.setattr(training, "KERNEL_STEPS", 2)
 
     def run(*arguments, output=tmp_path / "run"):
         command = ["train", "motion", "--synthetic", "24", "--output", str(output), "--batch-size", "4", *arguments]
