@@ -166,7 +166,7 @@ def gauge(frames: Iterable[TrackedFrame], truth: Truth) -> GaugeScores:
     errors, held, places = [], [], []
     for t, person in np.argwhere(truth.hidden):
         own = ids[person].most_common(1)
-        rows = np.flatnonzero(results[t].ids == own[0][0]) if own else []
+        rows = np.flatnonzero(results[t].ids == own[0][0]) if own else np.zeros(0, np.int64)
         if len(rows):
             bodies, true_joints = results[t].bodies, truth.arrays["joints_3d"]
             last = np.flatnonzero(truth.in_sight[:t, person])[-1]

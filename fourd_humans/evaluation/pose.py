@@ -70,10 +70,10 @@ def acceleration_error(predicted: Array, truth: Array, visible: NDArray[np.bool_
 
 
 def _from_root(joints: Array, root: int | Sequence[int] | None) -> NDArray[np.float64]:
-    joints = np.asarray(joints, np.float64)
+    points: NDArray[np.float64] = np.asarray(joints, np.float64)
     if root is None:
-        return joints
-    return joints - joints[..., np.atleast_1d(root), :].mean(-2, keepdims=True)
+        return points
+    return points - points[..., np.atleast_1d(root), :].mean(-2, keepdims=True)
 
 
 def _mean_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from fourd_humans.evaluation.boxes import intersection_over_union, share_inside
 MATCHED = 0.5  # overlap from which a box is right, for CLEAR and IDF1, where nothing else is asked for
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # overlaps over which HOTA is averaged
 EPSILON = np.finfo(float).eps
+Curve = NDArray[np.float64]  # (19,), a number for each of the overlaps
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _number(frames: Iterable[_Frame]) -> tuple[list[_Frame], int, int]:
     frames = list(frames)
 
     def table(all_ids: list[NDArray[np.int64]]) -> dict[int, int]:
-        unique = np.unique(np.concatenate(all_ids)) if all_ids else []
+        unique = np.unique(np.concatenate([np.zeros(0, np.int64), *all_ids]))
         return {int(id): number for number, id in enumerate(unique)}
 
     of_truth, of_results = table([f.truth for f in frames]), table([f.results for f in frames])
@@ -219,7 +220,7 @@ def _identity(frames: Sequence[_Frame], truth_count: int, result_count: int, lea
     return matched, sum(len(f.truth) for f in frames) - matched, sum(len(f.results) for f in frames) - matched
 
 
-def _hota(frames: Sequence[_Frame], truth_count: int, result_count: int) -> tuple[NDArray[np.float64], ...]:
+def _hota(frames: Sequence[_Frame], truth_count: int, result_count: int) -> tuple[Curve, Curve, Curve, Curve, Curve]:
     """alpha_matched, alpha_missed, alpha_false, association, localisation: (19,) each."""
     truth_frames, result_frames = np.zeros((truth_count, 1)), np.zeros((1, result_count))
     potential = np.zeros((truth_count, result_count))

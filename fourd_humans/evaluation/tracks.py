@@ -137,8 +137,8 @@ def total(parts: Sequence[SequenceScores], protocol: Protocol = "motchallenge") 
         counts = counts + part.counts
     overall = scores(counts)
     if protocol == "phalp":
-        means = {name: float(np.mean([getattr(p.scores, name) for p in parts])) for name in ("hota", "deta", "assa")}
-        overall = replace(overall, **means)
+        hota, deta, assa = np.mean([(p.scores.hota, p.scores.deta, p.scores.assa) for p in parts], axis=0).tolist()
+        overall = replace(overall, hota=hota, deta=deta, assa=assa)
     left_out = sum((part.left_out for part in parts), Counter())
     return SequenceScores("all", counts, overall, sum(part.no_size for part in parts), left_out)
 
