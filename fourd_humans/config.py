@@ -77,12 +77,12 @@ class MotionConfig:
 class TrackingConfig:
     """PHALP' settings; the numbers are the released tracker's."""
 
-    history: int = 7
-    max_age: int = 50
-    min_hits: int = 5
-    threshold: float = 100.0
-    texture_mixing: float = 0.1
-    pose_distance_limit: float = 1.5
+    history: int = 7  # sightings that a track remembers
+    max_age: int = 50  # frames that a person may be hidden before the track ends
+    min_hits: int = 5  # frames in a row before a new person is believed
+    threshold: float = 100.0  # cost above which a detection is never given to a track
+    texture_mixing: float = 0.1  # how much a new look changes a track's texture, times the score squared
+    pose_distance_limit: float = 1.5  # the largest squared pose distance that counts
 
 
 @dataclass(frozen=True)
