@@ -158,11 +158,11 @@ def backdrop(size: tuple[int, int], intrinsics: Intrinsics, pitch: float, height
     image *= (1 - 0.35 * corner)[..., None]
     dapples = _sample(cv2.GaussianBlur(stains, (0, 0), 9), across / 9 + 0.3, (depth + up) / 9)
     image *= (0.86 + 0.5 * (dapples - 0.5) + 0.012 * across)[..., None]
-    image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(image, (0, 0), max(size) / 1200)
+    small = cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), max(size) / 1200), np.float32)
 
 
-def _paving(x: NDArray, z: NDArray, stains: Image, rng: np.random.Generator) -> NDArray[np.float64]:
+def _paving(x: NDArray, z: NDArray, stains: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:
     stone = 0.6
     row = np.floor(z / stone)
     column = np.floor(x / stone + 0.5 * np.mod(row, 2))
@@ -173,7 +173,7 @@ def _paving(x: NDArray, z: NDArray, stains: Image, rng: np.random.Generator) -> 
     return value[..., None] * np.array([1.0, 0.965, 0.90])
 
 
-def _bricks(x: NDArray, y: NDArray, stains: Image, rng: np.random.Generator) -> NDArray[np.float64]:
+def _bricks(x: NDArray, y: NDArray, stains: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:
     row = np.floor(y / 0.085)
     along = x / 0.26 + 0.5 * np.mod(row, 2)
     shade = rng.uniform(-0.10, 0.10, (128, 128))[row.astype(int) % 128, np.floor(along).astype(int) % 128]
@@ -195,7 +195,7 @@ def _bricks(x: NDArray, y: NDArray, stains: Image, rng: np.random.Generator) -> 
     return wall
 
 
-def _cloud(rng: np.random.Generator, side: int) -> Image:
+def _cloud(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     """A (side, side) tile of cloudy noise, 0 to 1, that continues across its borders."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
     spectrum = np.fft.fft2(rng.normal(size=(side, side))) / np.maximum(frequency, 1 / side) ** 1.1
@@ -204,7 +204,7 @@ def _cloud(rng: np.random.Generator, side: int) -> Image:
     return np.clip((cloud - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def _sample(tile: Image, x: NDArray, y: NDArray) -> NDArray[np.float64]:
+def _sample(tile: NDArray, x: NDArray, y: NDArray) -> NDArray[np.float64]:
     """A tile of 1x1 continued over the plane."""
     side = tile.shape[0]
     return tile[(y * side).astype(np.int64) % side, (x * side).astype(np.int64) % side].astype(np.float64)
@@ -292,8 +292,7 @@ def _texture(  # type: ignore[no-untyped-def]
 def develop(image: Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     """What a camera makes of it: a little blur, darker corners, grain, 8 bits."""
     height, width = image.shape[:2]
-    image = cv2.GaussianBlur(image, (0, 0), 0.5)
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    image = image * (1.03 - 0.12 * (x * x + y * y))[..., None]
-    image = image + rng.normal(0, 0.013, (height, width, 1)) + rng.normal(0, 0.006, image.shape)
-    return np.asarray(np.clip(255 * image, 0, 255), np.uint8)
+    picture = cv2.GaussianBlur(image, (0, 0), 0.5) * (1.03 - 0.12 * (x * x + y * y))[..., None]
+    picture = picture + rng.normal(0, 0.013, (height, width, 1)) + rng.normal(0, 0.006, image.shape)
+    return np.asarray(np.clip(255 * picture, 0, 255), np.uint8)

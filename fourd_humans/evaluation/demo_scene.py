@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,11 +120,12 @@ def make_demo_scene(
             writer.write(develop(image, rng), t / frame_rate)
 
     arrays = {name: np.stack(values) for name, values in truth.items()}
-    np.savez_compressed(
-        scene.truth, **arrays, betas=betas, ids=np.arange(1, people + 1), shape_space=body_model.shape_space,
-        size=np.array(size), frame_rate=frame_rate, focal_length=intrinsics.focal_length,
-        principal_point=np.array(intrinsics.principal_point),
-    )  # fmt: skip
+    constants: dict[str, Any] = {
+        "ids": np.arange(1, people + 1), "betas": betas, "shape_space": body_model.shape_space, "size": np.array(size),
+        "frame_rate": frame_rate, "focal_length": intrinsics.focal_length,
+        "principal_point": np.array(intrinsics.principal_point),
+    }  # fmt: skip
+    np.savez_compressed(scene.truth, **(constants | arrays))
     _write_mot(scene.boxes, arrays)
     texts = {t: {i: rle | {"counts": rle["counts"].decode()} for i, rle in of.items()} for t, of in masks.items()}
     scene.masks.write_text(json.dumps(texts), encoding="utf-8")

@@ -104,7 +104,9 @@ class View:
             count = int(length / self.pixels_per_metre / spacing) + 1
             for line in range(first, first + count):
                 at = round((line * spacing - low) * self.pixels_per_metre)
-                ends = ((at, 0), (at, height)) if axis == 0 else ((0, at), (width, at))
-                cv2.line(image, *ends, LINES, 1)
+                if axis == 0:
+                    cv2.line(image, (at, 0), (at, height), LINES, 1)
+                else:
+                    cv2.line(image, (0, at), (width, at), LINES, 1)
         caption(image, f"{CAPTIONS[name]}; {spacing} m grid")
         return image
