@@ -129,10 +129,12 @@ def make_detector(config: Config, device: torch.device) -> Detector:
         if chosen.boxes is None:
             raise UsageError("detection.backend 'given' needs a file of boxes: --boxes FILE")
         return GivenDetector(Path(chosen.boxes))
-    if chosen.backend == "vitdet":
+    if chosen.backend in ("vitdet", "detectron2"):
+        from fourd_humans.detection.detectron2 import detectron2_detector
         from fourd_humans.detection.vitdet.stage import ViTDetDetector
 
-        return ViTDetDetector.from_checkpoint(
+        load = ViTDetDetector.from_checkpoint if chosen.backend == "vitdet" else detectron2_detector
+        return load(
             chosen.checkpoint,
             device,
             **limits,

@@ -83,6 +83,7 @@ def track(
     # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
     from fourd_humans import stages
     from fourd_humans.cli.progress import Progress, say
+    from fourd_humans.detection.given import GivenDetector
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import output_paths, track
     from fourd_humans.video.frames import parse_position
@@ -96,6 +97,8 @@ def track(
     stages.require_models(config)
     output_paths(opened, output, render=render, overwrite=overwrite)
     pipeline = Pipeline(config)
+    if isinstance(pipeline.detect, GivenDetector) and start is None and end is None:
+        pipeline.detect.warn_beyond(opened.frame_count)
     stopping = _StopOnSignal(quiet)
     began = time.monotonic()
     with stopping, Progress(opened, quiet=quiet) as progress:
