@@ -73,4 +73,6 @@ def dashed_box(
 def caption(image: NDArray[np.uint8], text: str) -> None:
     """What a panel shows, in its upper left corner."""
     scale = min(max(min(image.shape[:2]) / 800, 0.4), 1.2)
+    (width, _), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    scale *= min(1.0, 0.94 * image.shape[1] / width)
     cv2.putText(image, text, (round(14 * scale), round(32 * scale)), _FONT, scale, (70, 70, 70), 1, cv2.LINE_AA)
