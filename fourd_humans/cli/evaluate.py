@@ -212,22 +212,23 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
         score_sequence(s, read_results(results_file(predictions, s), s, completed=completed), protocol)
         for s in sequences
     ]
-    rows = []
-    for part in [*scored, total(scored, protocol)] if len(scored) > 1 else scored:
-        figures = part.scores
-        percent = {key: 100 * getattr(figures, key) for key in ("hota", "deta", "assa", "mota", "idf1")}
-        named = {{"hota": "HOTA", "deta": "DetA", "assa": "AssA", "mota": "MOTA", "idf1": "IDF1"}[k]: v
-                 for k, v in percent.items()}  # fmt: skip
-        rows.append(
-            {"sequence": part.name, **named, "ID switches": figures.switches, "missed": figures.missed,
-             "false": figures.false, "people": figures.people, "frames": figures.frames, "ignored": figures.ignored,
-             "no size": part.no_size}
-        )  # fmt: skip
+    overall = total(scored, protocol)
+    rows = [
+        {"sequence": part.name, "HOTA": 100 * part.scores.hota, "DetA": 100 * part.scores.deta,
+         "AssA": 100 * part.scores.assa, "MOTA": 100 * part.scores.mota, "IDF1": 100 * part.scores.idf1,
+         "switches": part.scores.switches, "missed": part.scores.missed, "false": part.scores.false,
+         "people": part.scores.people, "frames": part.scores.frames}
+        for part in ([*scored, overall] if len(scored) > 1 else scored)
+    ]  # fmt: skip
     settings = {
         "dataset": dataset, "folder": folder, "predictions": predictions, "sequences": [s.name for s in sequences],
         "completed": completed, "protocol": protocol, "configuration": config,
     }  # fmt: skip
-    notes = _left_out(total(scored, protocol).left_out)
+    notes = _left_out(overall.left_out)
+    if overall.scores.ignored:
+        notes.append(f"{overall.scores.ignored} results lie in parts that are not annotated and do not count")
+    if overall.no_size:
+        notes.append(f"{overall.no_size} results have a box without size and count as false")
     _finish(f"Tracking on {dataset}", rows, settings, notes, output / (name or f"tracking-{dataset}"))
 
 

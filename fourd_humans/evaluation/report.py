@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -37,12 +37,15 @@ class Report:
     def show(self) -> None:
         """Print the table and the notes."""
         columns = list(self.rows[0])
-        table = Table(title=self.title, title_justify="left")
+        table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
         for column in columns:
-            table.add_column(column, justify="left" if isinstance(self.rows[0][column], str) else "right")
+            justify: Literal["left", "right"] = "left" if isinstance(self.rows[0][column], str) else "right"
+            table.add_column(column, justify=justify, no_wrap=justify == "right")
         for row in self.rows:
             table.add_row(*(_text(row[column]) for column in columns))
         console = Console(highlight=False)
+        if not console.is_terminal:  # a file or a pipe is as wide as it needs to be
+            console = Console(highlight=False, width=200)
         console.print(table)
         for note in self.notes:
             console.print(note)
