@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -195,6 +196,46 @@ def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tm
     assert done == ["A", "B"]
     assert report(tmp_path, "tracking-mot")["rows"][-1]["HOTA"] == pytest.approx(100)
     complains(run("tracking", "mot", mot, "--set", "tracking.max_age=9"), 2, "other settings")
+
+
+def test_tracking_of_posetrack_json(run, tmp_path):
+    images = [{"id": i, "file_name": f"images/val/s/{i:06d}.jpg", "is_labeled": True} for i in range(2)]
+    people = [{"image_id": i, "track_id": 3, "bbox": [5, 5, 10, 30], "keypoints": [0] * 51} for i in range(2)]
+    truth = tmp_path / "posetrack" / "annotations" / "val"
+    truth.mkdir(parents=True)
+    (truth / "s.json").write_text(json.dumps({"images": images, "annotations": people}))
+    found = tmp_path / "found"
+    found.mkdir()
+    (found / "s.json").write_text(json.dumps({"images": images, "annotations": people[:1]}))
+    result = run("tracking", "posetrack", tmp_path / "posetrack", "--predictions", found, "--protocol", "phalp")
+    assert result.exit_code == 0, result.output
+    (row,) = report(tmp_path, "tracking-posetrack")["rows"]
+    assert (row["MOTA"], row["missed"], row["frames"]) == (50, 1, 2)
+    complains(run("tracking", "posetrack", tmp_path / "posetrack"), 2, "images of 1 sequences are not there")
+
+
+def test_pose_on_3dpws_own_files(run, tmp_path):
+    rng = np.random.default_rng(0)
+    joints = rng.normal(size=(2, 24, 3))
+    content = {
+        "sequence": "s", "poses": [np.zeros((2, 72))], "betas": [np.zeros(10)], "genders": ["m"],
+        "trans": [np.zeros((2, 3))], "cam_poses": np.tile(np.eye(4), (2, 1, 1)), "campose_valid": [np.ones(2)],
+        "jointPositions": [joints.reshape(2, 72)], "poses2d": [rng.uniform(10, 90, (2, 3, 18))],
+    }  # fmt: skip
+    path = tmp_path / "3dpw" / "sequenceFiles" / "test" / "s.pkl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    found = joints + 1
+    found[:, 5] += (0.24, 0, 0)
+    np.savez(tmp_path / "p.npz", joints_3d=found)
+    result = run("pose", "3dpw", tmp_path / "3dpw", "--predictions", tmp_path / "p.npz")
+    assert result.exit_code == 0, result.output
+    (row,) = report(tmp_path, "pose-3dpw")["rows"]
+    assert (row["joints"], row["people"]) == (24, 2)
+    assert row["MPJPE"] == pytest.approx(10)
+    complains(
+        run("pose", "3dpw", tmp_path / "3dpw", "--joints", "14", "--predictions", tmp_path / "p.npz"), 2, "joints"
+    )
 
 
 def test_actions_reproduce_the_official_figure(run, tmp_path):

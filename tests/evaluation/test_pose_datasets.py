@@ -197,7 +197,7 @@ def posetrack():
         "annotations": [
             {"image_id": 100, "track_id": 4, "bbox": [40, 50, 40, 70], "keypoints": keypoints},
             {"image_id": 102, "track_id": 4, "bbox": [45, 50, 40, 70], "keypoints": keypoints},
-            {"image_id": 102, "track_id": 5, "bbox": [], "keypoints": keypoints},
+            {"image_id": 102, "track_id": 5, "bbox": [9, 9, 0, 0], "keypoints": keypoints},
             {"image_id": 102, "track_id": 6, "keypoints": [0] * 51},
         ],
     }  # fmt: skip
@@ -229,5 +229,5 @@ def test_a_wrong_posetrack_annotation_is_refused(tmp_path):
     content = posetrack()
     content["annotations"][1]["bbox"] = [1, 2, 3, float("nan")]
     write_posetrack(tmp_path, content)
-    with pytest.raises(FourDHumansError, match=r"000001_test.json, annotation 1 .* no size"):
+    with pytest.raises(FourDHumansError, match=r"000001_test.json, annotation 1 .* not finite"):
         read_posetrack_sequences(tmp_path)

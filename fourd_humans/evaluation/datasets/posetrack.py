@@ -2,7 +2,8 @@
 
 A file has ``images`` (``file_name``, ``id``, whether ``is_labeled``, ignore regions as polygons) and ``annotations``
 (``image_id``, ``track_id``, ``bbox``, 17 keypoints). Only labelled images are evaluated. A polygon counts as the
-rectangle around it. A person without a ``bbox`` gets the rectangle around the keypoints, a tenth larger on every side.
+rectangle around it. A person whose ``bbox`` is missing or has no size gets the rectangle around
+the keypoints, a tenth larger on every side.
 """
 
 from __future__ import annotations
@@ -115,10 +116,11 @@ def _keypoints(person: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _box(person: Mapping[str, Any], points: NDArray[np.float64]) -> list[float] | None:
-    if person.get("bbox"):
-        left, top, width, height = map(float, person["bbox"])
-        if not np.isfinite([left, top, width, height]).all() or width <= 0 or height <= 0:
-            raise ValueError(f"its box {person['bbox']} has no size")
+    """The person's box, or around the keypoints where it has no size or is not there; None without either."""
+    left, top, width, height = map(float, person.get("bbox") or (0, 0, 0, 0))
+    if not np.isfinite([left, top, width, height]).all():
+        raise ValueError(f"its box {person['bbox']} is not finite")
+    if width > 0 and height > 0:
         return [left, top, left + width, top + height]
     seen = points[points[:, 2] > 0, :2]
     if len(seen) < 2 or not (np.ptp(seen, axis=0) > 0).all():
