@@ -206,8 +206,8 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
         _same_run(predictions, config)
         with _progress() as progress:
             track_sequences(sequences, used, predictions, progress)
-    elif any(model.values()):
-        raise UsageError("--predictions are measured as they are: --model, --device, --config and --set do not apply")
+    else:
+        _refuse_model_options(model)
     scored = [
         score_sequence(s, read_results(results_file(predictions, s), s, completed=completed), protocol)
         for s in sequences
@@ -316,6 +316,7 @@ def _predictions(
     from fourd_humans.evaluation.predictions import match_results, read_arrays, recover
 
     if path is not None and path.suffix == ".npz":
+        _refuse_model_options(model)
         return read_arrays(path, people), None
     config: Config = configuration(**model)
     if path is not None:
@@ -325,6 +326,11 @@ def _predictions(
     with _progress() as progress:
         found = recover(people, config, work, lambda done, of: progress(people.name, done, of))
     return found, to_yaml(config)
+
+
+def _refuse_model_options(model: Mapping[str, Any]) -> None:
+    if any(model.values()):
+        raise UsageError("--predictions are measured as they are: --model, --device, --config and --set do not apply")
 
 
 def _same_run(folder: Path, config: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import MATCHED, Counts, FrameBoxes, TrackingScores, evaluate_tracking, scores
 from fourd_humans.people import TrackedFrame
 from fourd_humans.results import ResultWriter, load_tracklets
+
+log = logging.getLogger(__name__)
 
 Protocol = Literal["motchallenge", "phalp"]
 PHALP_MATCHED = 0.01  # PHALP's published figures take any box for right that overlaps by more than this
@@ -100,6 +103,8 @@ def _from_tracklets(path: Path, sequence: TrackingSequence, completed: bool) -> 
         found = [numbered.get(number) for number in sequence.numbers]
     if (absent := sum(frame is None for frame in found)) > 0:
         raise FourDHumansError(f"{path} lacks {absent} of the {len(found)} annotated frames of {sequence.name}")
+    if failed := sum(frame is not None and frame.error is not None for frame in found):
+        log.warning("%s: %d frames could not be used when it was made; those in them count as missed", path, failed)
     return [_boxes(frame, completed) for frame in found if frame is not None]
 
 

@@ -113,6 +113,7 @@ def test_predictions_for_fewer_people_are_refused(run, people, tmp_path):
     complains(run("pose", "3dpw-npz", folder, "--predictions", path), 1, "1 of 4", "--allow-missing")
     assert run("pose", "3dpw-npz", folder, "--predictions", path, "--allow-missing").exit_code == 0
     assert report(tmp_path, "pose-3dpw-npz")["rows"][0]["not predicted"] == 1
+    complains(run("pose", "3dpw-npz", folder, "--predictions", path, "--model", "lite"), 2, "as they are")
 
 
 def test_a_model_is_run_where_no_predictions_are_given(run, people, tmp_path, monkeypatch):

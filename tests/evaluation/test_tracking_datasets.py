@@ -33,7 +33,7 @@ def mot(tmp_path):
     return folder
 
 
-def bodies(count):
+def rows_of_bodies(count):
     def full(*shape):
         return np.zeros((count, *shape), np.float32)
 
@@ -43,17 +43,18 @@ def bodies(count):
     )  # fmt: skip
 
 
-def write_results(path, frames):
-    """frames: for each a list of (id, x1, y1, x2, y2, frames since seen)."""
+def write_results(path, frames, errors=None):
+    """frames: for each a list of (id, x1, y1, x2, y2, frames since seen). errors: of frames, by number."""
     with ResultWriter(path) as writer:
         for index, people in enumerate(frames):
             rows = np.array(people, float).reshape(-1, 6)
             boxes = rows[:, 1:5].astype(np.float32)
             found = Detections(boxes, np.ones(len(rows), np.float32))
             ids, ages = rows[:, 0].astype(int), rows[:, 5].astype(int)
-            writer.write(
-                TrackedFrame(index, index / 30, f"{index:06d}.jpg", (90, 300), ids, ages, found, bodies(len(rows)))
-            )
+            bodies = rows_of_bodies(len(rows))
+            error = (errors or {}).get(index)
+            name = f"{index:06d}.jpg"
+            writer.write(TrackedFrame(index, index / 30, name, (90, 300), ids, ages, found, bodies, error=error))
 
 
 def test_mot_ground_truth_is_read(mot):
@@ -104,6 +105,14 @@ def test_only_seen_people_of_result_files_count_unless_the_completed_are_asked_f
     write_results(path, people)
     assert score_sequence(sequence, read_results(path, sequence)).scores.missed == 1
     assert score_sequence(sequence, read_results(path, sequence, completed=True)).scores.hota == pytest.approx(1)
+
+
+def test_frames_that_failed_are_told(mot, tmp_path, caplog):
+    (sequence,) = read_mot_sequences(mot)
+    path = tmp_path / "SEQ-01.pkl"
+    write_results(path, [[]] * 4, errors={2: "damaged"})
+    read_results(path, sequence)
+    assert "1 frames could not be used" in caplog.text
 
 
 def test_frame_counts_that_disagree_are_errors(mot, tmp_path):
