@@ -35,11 +35,11 @@ class DetectionConfig:
     batch_size: int = 4
     checkpoint: str | None = None
     boxes: str | None = None  # file for `given`
-    score_threshold: float = 0.2
+    score_threshold: float = 0.15
     nms_threshold: float = 0.6
     min_width: float = 0.0  # pixels of the full frame
     min_height: float = 0.0
-    image_size: int = 512  # longer side that the detector sees
+    image_size: int = 448  # longer side that the detector sees
     category: int = 0  # COCO class looked for, 0..79, 0 being people (vitdet, detectron2)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # (vitdet)
     compile: bool = False  # (vitdet)

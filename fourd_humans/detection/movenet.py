@@ -24,6 +24,7 @@ STRIDE = 4  # of the heads, in input pixels
 MULTIPLE = 32  # of which the input's sides must be
 HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kpt_offset")
 KEYPOINT_FLOOR = 0.127  # keypoints below it do not count in a person's score (the published graph's figure)
+LARGEST_SHRINK = 0.05  # of a frame, for the sake of less padding
 BOX_KEYPOINT_SCORE = 0.3  # keypoints above it belong inside the box
 
 
@@ -41,8 +42,8 @@ class MoveNetDetector:
     def __init__(
         self,
         *,
-        image_size: int = 512,
-        score_threshold: float = 0.2,
+        image_size: int = 448,
+        score_threshold: float = 0.15,
         nms_threshold: float = 0.6,
         similarity_threshold: float = 0.5,
         min_width: float = 0.0,
@@ -104,12 +105,22 @@ class Candidates:
 def prepare(image: NDArray[np.uint8], longer_side: int) -> tuple[Float, float]:
     """An RGB image (H, W, 3) as the network takes it, (3, h, w), and the scale from the frame's pixels to its own."""
     height, width = image.shape[:2]
-    scale = longer_side / max(height, width)
+    scale = _scale(height, width, longer_side)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    while 2 * size[0] <= image.shape[1] and 2 * size[1] <= image.shape[0]:  # much faster than one step, and as sharp
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     padded = np.zeros((3, *(-(-side // MULTIPLE) * MULTIPLE for side in resized.shape[:2])), np.float32)
     padded[:, : size[1], : size[0]] = resized.transpose(2, 0, 1)
     return padded, scale
+
+
+def _scale(height: int, width: int, longer_side: int) -> float:
+    """What makes the longer side so long, or a little less where that saves a strip of padding beside the shorter."""
+    scale = longer_side / max(height, width)
+    shorter = min(height, width) * scale
+    filled = shorter // MULTIPLE * MULTIPLE
+    return scale * filled / shorter if filled > (1 - LARGEST_SHRINK) * shorter else scale
 
 
 def decode(heads: dict[str, Float], minimum_score: float) -> Candidates:

@@ -23,6 +23,7 @@ _LANDMARKS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (RIGHT_HAND, (18, 20)),
 )
 POINTS = [point for point, _ in _LANDMARKS]
+_BETWEEN = np.array([(which[0], which[-1]) for _, which in _LANDMARKS]).T
 SEEN = np.concatenate([np.arange(len(POINTS)), np.arange(len(COCO_17))])  # in the picture: landmarks, then keypoints
 
 # The limbs and trunk decide; the face turns the head, hands and feet turn wrists and ankles.
@@ -56,7 +57,7 @@ def measure(landmarks: Landmarks, keypoints: Float | None) -> Measurements:
     landmarks = _with_sides_of(landmarks, keypoints)
 
     def of_points(values: Float) -> Array:
-        return np.stack([values[:, list(which)].mean(1) for _, which in _LANDMARKS], 1).astype(float)
+        return (values[:, _BETWEEN[0]].astype(float) + values[:, _BETWEEN[1]]) / 2
 
     surety = of_points(landmarks.visibility) * _IMPORTANCE
     score = np.clip(keypoints[..., 2], 0, 1) * _IMPORTANCE[: len(COCO_17)] * _KEYPOINTS_COUNT

@@ -52,8 +52,8 @@ class BodyPoints:
         self.mass = of_surface @ skin + of_skeleton  # (K, 24)
         self.moment = np.einsum("kv,vj,vc->kjc", of_surface, skin, _array(surface.template))
         self.moment += of_skeleton[..., None] * self.rest
-        self.moment_shape = np.einsum("kv,vj,bvc->kjcb", of_surface, skin, directions, optimize=True)
-        self.moment_shape += of_skeleton[..., None, None] * self.rest_shape
+        moment_shape = np.einsum("kv,vj,bvc->kjcb", of_surface, skin, directions, optimize=True)
+        self.moment_shape = np.ascontiguousarray(moment_shape) + of_skeleton[..., None, None] * self.rest_shape
 
     def pelvis(self, betas: Array) -> Array:
         """(N, 3) where the pelvis is, in the body's own position, whatever the pose. betas: (N, 10)."""

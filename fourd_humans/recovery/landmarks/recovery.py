@@ -37,7 +37,7 @@ class LandmarkRecovery:
         body_model: BodyModel,
         intrinsics: Callable[[tuple[int, int]], Intrinsics],
         *,
-        presence_threshold: float = 0.3,
+        presence_threshold: float = 0.1,
         batch_size: int = 16,
         device: str = "cpu",
         threads: int = 0,
@@ -58,12 +58,12 @@ class LandmarkRecovery:
         landmarks = self._landmarks(frames, regions)
         measured = [measure(seen, found.keypoints) for seen, found in zip(landmarks, detections, strict=True)]
         lenses = [lens(camera, frame.size) for camera, frame in zip(cameras, frames, strict=True)]
-        fitted = self._fit(measured, regions, lenses)
+        fitted = self._fit(measured, regions, lenses, cameras)
         results = []
         for i, (frame, found) in enumerate(zip(frames, detections, strict=True)):
             parts = range(len(found))
             masks = [mask_in_frame(landmarks[i].segmentation[row], regions[i], row, frame.size) for row in parts]
-            bodies = self._bodies(fitted[i], measured[i], regions[i], lenses[i], cameras[i], found.boxes)
+            bodies = self._bodies(*fitted[i], measured[i], lenses[i], cameras[i], found.boxes)
             results.append(self._keep(replace(found, masks=masks), bodies, landmarks[i].presence))
         return results
 
@@ -77,9 +77,16 @@ class LandmarkRecovery:
         return split(found, [len(around) for around in regions])
 
     def _fit(
-        self, measured: Sequence[Measurements], regions: Sequence[Regions], lenses: Sequence[Intrinsics]
-    ) -> list[Fit]:
-        """Frame by frame, each person as seen straight on; everybody is fitted at once."""
+        self,
+        measured: Sequence[Measurements],
+        regions: Sequence[Regions],
+        lenses: Sequence[Intrinsics],
+        cameras: Sequence[Intrinsics],
+    ) -> list[tuple[Fit, Float]]:
+        """Frame by frame, bodies in the frames of the `cameras` in use, and their 45 joints.
+
+        Everybody is fitted at once, each as a camera with the frame's lens sees them straight on.
+        """
         seen = [
             rays(people.pixels, camera, towards(around.center, camera))
             for people, around, camera in zip(measured, regions, lenses, strict=True)
@@ -87,26 +94,30 @@ class LandmarkRecovery:
         people = join(measured)
         metres = people.metres * _size(people.metres, self.points)[:, None, None]
         targets = Targets(metres, people.surety_3d, np.concatenate(seen), people.surety_2d)
-        start = first_rotations(self.points, POINTS, metres)
-        return split(fit(self.points, targets, SEEN, start), [len(around) for around in regions])
+        whole = fit(self.points, targets, SEEN, first_rotations(self.points, POINTS, metres))
+
+        counts = [len(around) for around in regions]
+        turn = np.concatenate([towards(r.center, camera) for r, camera in zip(regions, cameras, strict=True)])
+        farther = [camera.focal_length / real.focal_length for camera, real in zip(cameras, lenses, strict=True)]
+        pelvis = self.points.pelvis(whole.betas)  # the point about which a body turns
+        away = pelvis + whole.place
+        away[:, 2] *= np.repeat(farther, counts)
+        rotations = whole.rotations.copy()
+        rotations[:, 0] = turn @ rotations[:, 0]
+        turned = Fit(rotations, whole.betas, np.einsum("nij,nj->ni", turn, away) - pelvis)
+        joints = np.split(self._joints(rotations, whole.betas), np.cumsum(counts)[:-1])
+        return list(zip(split(turned, counts), joints, strict=True))
 
     def _bodies(
         self,
         fitted: Fit,
+        joints: Float,
         measured: Measurements,
-        regions: Regions,
         seen_through: Intrinsics,
         camera: Intrinsics,
         boxes: Float,
     ) -> Bodies:
-        """Bodies fitted as `seen_through` a lens, straight on, in the frame of the `camera` in use."""
-        turn = towards(regions.center, camera)
-        rotations, betas = fitted.rotations.copy(), fitted.betas
-        rotations[:, 0] = turn @ rotations[:, 0]
-        pelvis = self.points.pelvis(betas)  # the point about which the body turns
-        away = (pelvis + fitted.place) * np.array([1, 1, camera.focal_length / seen_through.focal_length])
-        place = np.einsum("nij,nj->ni", turn, away) - pelvis
-        joints = self._joints(rotations, betas)
+        place, betas = fitted.place, fitted.betas
         if camera != seen_through:  # the foreshortening is another, so what fits best stands a little elsewhere
             joint = np.array(POINTS)[SEEN]
             seen = joint < NUM_JOINTS  # all but the skeleton's hands
@@ -115,7 +126,7 @@ class LandmarkRecovery:
         place = place.astype(np.float32)
         sides = boxes[:, 2:] - boxes[:, :2]
         center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
-        rotations = rotations.astype(np.float32)
+        rotations = fitted.rotations.astype(np.float32)
         return Bodies(
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
