@@ -17,6 +17,7 @@ from fourd_humans.recovery.landmarks.points import NUM_BETAS, NUM_ROTATIONS, Arr
 # How far, as the sine of its angle, a limb must be bent to tell anything of the turn about its upper bone.
 BENT_A_LITTLE, BENT_ENOUGH = 0.15, 0.5
 LARGEST_TWIST = 1.5  # radians
+FACING_THE_CAMERA = np.diag([1.0, -1.0, -1.0])  # left, up and forward as columns, upright
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ def _trunk(points: Array, row: dict[str, int]) -> Array:
     up = _unit(shoulders.mean(1) - hips.mean(1))
     left = hips[:, 0] - hips[:, 1] + shoulders[:, 0] - shoulders[:, 1]
     left = _unit(left - (left * up).sum(1, keepdims=True) * up)
-    return np.stack([left, up, np.cross(left, up)], 2)
+    trunk = np.stack([left, up, np.cross(left, up)], 2)
+    flat = np.linalg.det(trunk) < 0.5  # hips and shoulders in one place or on one line tell nothing
+    trunk[flat] = FACING_THE_CAMERA
+    return trunk
 
 
 def smallest_turn(start: Array, end: Array) -> Array:
