@@ -312,7 +312,7 @@ def _predictions(
 ) -> tuple[Any, str | None]:
     """From the file or folder given, or else by running the model; with the configuration that this took."""
     from fourd_humans import stages
-    from fourd_humans.config import to_yaml
+    from fourd_humans.config import apply_settings, to_yaml
     from fourd_humans.evaluation.predictions import match_results, read_arrays, recover
 
     if path is not None and path.suffix == ".npz":
@@ -322,6 +322,7 @@ def _predictions(
     if path is not None:
         body_model = stages.make_body_model(config, stages.choose_device(config.device))
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
+    config = apply_settings(config, ["detection.backend=given"])  # the dataset's boxes
     stages.require_models(config)
     with _progress() as progress:
         found = recover(people, config, work, lambda done, of: progress(people.name, done, of))

@@ -23,6 +23,7 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.boxes import intersection_over_union
+from fourd_humans.evaluation.datasets.files import read_npz
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
 from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
 from fourd_humans.results import load_tracklets
@@ -51,11 +52,7 @@ def read_arrays(path: Path, people: AnnotatedPeople) -> Predictions:
     P may be 14 (the common joints), 24 (SMPL's), 44, 45, 69 (45 and SMPL's 24), or as many as the dataset annotates.
     Raises: FourDHumansError naming the file, also where it has more or fewer people than the dataset.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in ("joints_3d", "keypoints_2d", "vertices") if key in stored}
-    except (OSError, ValueError, EOFError) as error:
-        raise FourDHumansError(f"{path} cannot be read as arrays: {' '.join(str(error).split())}") from error
+    arrays = {k: v for k, v in read_npz(path).items() if k in ("joints_3d", "keypoints_2d", "vertices")}
     if not arrays:
         raise FourDHumansError(f"{path} has none of joints_3d, keypoints_2d and vertices")
     for key, width in (("joints_3d", 3), ("keypoints_2d", 2), ("vertices", 3)):
@@ -93,6 +90,8 @@ def match_results(
         rows_of[PurePosixPath(image).parent.name][PurePosixPath(image).name].append(row)
     points_3d = np.full((len(people), NUM_POINTS, 3), np.nan)
     points_2d = np.full((len(people), NUM_POINTS, 2), np.nan)
+    if "" in rows_of:
+        raise UsageError(f"the images of {people.name} are in no folders of sequences; give predictions as .npz")
     for sequence, frames in rows_of.items():
         file = path if path.is_file() else path / f"{sequence}.pkl"
         if path.is_file() and len(rows_of) > 1:

@@ -135,6 +135,12 @@ def test_a_model_is_run_where_no_predictions_are_given(run, people, tmp_path, mo
     assert (tmp_path / "out" / "3dpw-npz" / "part_00000.npz").exists()
 
 
+def test_only_the_recoverys_weights_are_needed_where_boxes_are_given(run, people):
+    result = run("pose", "3dpw-npz", people[0], "--model", "paper")
+    complains(result, 2, "HMR 2.0")
+    assert "ViTDet" not in result.output
+
+
 def test_a_dataset_that_is_not_there_is_named(run, tmp_path):
     complains(run("pose", "h36m-p2", tmp_path), 2, "h36m_val_p2.npz")
     complains(run("tracking", "mot", tmp_path, "--predictions", tmp_path), 2, "gt/gt.txt")

@@ -122,6 +122,9 @@ def test_arrays_must_fit_the_dataset(people, tmp_path):
     np.savez(tmp_path / "p.npz", joints_3d=np.zeros((5, 14, 3)))
     with pytest.raises(FourDHumansError, match=r"are \(5, 14, 3\), but test has 6 people"):
         read_arrays(tmp_path / "p.npz", people)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "p.npz").read_bytes()[:200])
+    with pytest.raises(FourDHumansError, match=r"cut\.npz is no \.npz file"):
+        read_arrays(tmp_path / "cut.npz", people)
     np.savez(tmp_path / "p.npz", joints_3d=np.zeros((6, 13, 3)))
     with pytest.raises(FourDHumansError, match="which joints its 13 are"):
         read_arrays(tmp_path / "p.npz", people)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError, UsageError
 
@@ -36,3 +40,19 @@ def read_json(path: Path) -> Any:
         raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise FourDHumansError(f"{path} is no json: {error}") from error
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a file. Raises: UsageError where there is none; FourDHumansError where it holds no plain arrays."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    if not zipfile.is_zipfile(path):
+        raise FourDHumansError(f"{path} is no .npz file, or is cut off")
+    arrays = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for key in stored.files:
+            try:
+                arrays[key] = stored[key]
+            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise FourDHumansError(f"{path}: its {key} is no plain array, or is damaged") from error
+    return arrays

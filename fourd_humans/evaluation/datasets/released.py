@@ -7,7 +7,6 @@ A file has, for N people: ``imgname``, ``center`` (N, 2) and ``scale``, the box'
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.evaluation.datasets.files import read_npz
 from fourd_humans.evaluation.datasets.people import AnnotatedPeople
 
 FILES: Mapping[str, tuple[str, ...]] = {
@@ -34,7 +34,7 @@ def read_released(path: Path, name: str, images: Path | None = None) -> Annotate
 
     Raises: UsageError where there is no such file; FourDHumansError naming the file and what is wrong with it.
     """
-    arrays = _load(path)
+    arrays = read_npz(path)
     missing = {"imgname", "center", "scale"} - set(arrays)
     if missing:
         raise FourDHumansError(f"{path} lacks {', '.join(sorted(missing))}, which files of this layout have")
@@ -62,16 +62,6 @@ def read_released(path: Path, name: str, images: Path | None = None) -> Annotate
         keypoints_2d=keypoints_2d,
         joints_3d=joints_3d,
     )
-
-
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise FourDHumansError(f"{path} cannot be read as arrays: {' '.join(str(error).split())}") from error
 
 
 def _rows(arrays: Mapping[str, NDArray[Any]], key: str, count: int, path: Path) -> NDArray[np.float64]:
