@@ -107,9 +107,11 @@ def prepare(image: NDArray[np.uint8], longer_side: int) -> tuple[Float, float]:
     height, width = image.shape[:2]
     scale = _scale(height, width, longer_side)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    while 2 * size[0] <= image.shape[1] and 2 * size[1] <= image.shape[0]:  # much faster than one step, and as sharp
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    smaller = image
+    while 2 * size[0] <= smaller.shape[1] and 2 * size[1] <= smaller.shape[0]:  # much faster than at once, as sharp
+        half = smaller.shape[1] // 2, smaller.shape[0] // 2
+        smaller = cv2.resize(smaller, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    resized = cv2.resize(smaller, size, interpolation=cv2.INTER_LINEAR)
     padded = np.zeros((3, *(-(-side // MULTIPLE) * MULTIPLE for side in resized.shape[:2])), np.float32)
     padded[:, : size[1], : size[0]] = resized.transpose(2, 0, 1)
     return padded, scale

@@ -11,7 +11,7 @@ import torch
 from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
-from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame
+from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame, Mask
 from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit, moved_to
 from fourd_humans.recovery.landmarks.measurements import POINTS, SEEN, Measurements, measure
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks, mask_in_frame
@@ -62,7 +62,9 @@ class LandmarkRecovery:
         results = []
         for i, (frame, found) in enumerate(zip(frames, detections, strict=True)):
             parts = range(len(found))
-            masks = [mask_in_frame(landmarks[i].segmentation[row], regions[i], row, frame.size) for row in parts]
+            masks: list[Mask | None] = [
+                mask_in_frame(landmarks[i].segmentation[row], regions[i], row, frame.size) for row in parts
+            ]
             bodies = self._bodies(*fitted[i], measured[i], lenses[i], cameras[i], found.boxes)
             results.append(self._keep(replace(found, masks=masks), bodies, landmarks[i].presence))
         return results
@@ -122,8 +124,8 @@ class LandmarkRecovery:
             joint = np.array(POINTS)[SEEN]
             seen = joint < NUM_JOINTS  # all but the skeleton's hands
             targets = rays(measured.pixels[:, seen], camera, np.tile(np.eye(3), (len(boxes), 1, 1)))
-            place = moved_to(joints[:, joint[seen]], targets, measured.surety_2d[:, seen], place)
-        place = place.astype(np.float32)
+            place = moved_to(joints[:, joint[seen]].astype(float), targets, measured.surety_2d[:, seen], place)
+        standing = place.astype(np.float32)
         sides = boxes[:, 2:] - boxes[:, :2]
         center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
         rotations = fitted.rotations.astype(np.float32)
@@ -131,12 +133,12 @@ class LandmarkRecovery:
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
             betas=betas.astype(np.float32),
-            camera_crop=crop_camera(place, center, size, camera),
-            crop_center=center,
+            camera_crop=crop_camera(standing, center, size, camera),
+            crop_center=center.astype(np.float32),
             crop_size=size,
-            camera=place,
+            camera=standing,
             joints_3d=joints,
-            joints_2d=project(joints, place, camera),
+            joints_2d=project(joints, standing, camera),
             focal_length=camera.focal_length,
             principal_point=camera.principal_point,
             shape_space=self.body_model.shape_space,
