@@ -29,7 +29,8 @@ class LandmarkRecovery:
 
     body_model: what is fitted. intrinsics: the camera of frames of a given (height, width).
     presence_threshold: below it the landmark network sees nobody in the box, and the detection is dropped.
-    batch_size: people whose landmarks are found at once. device, threads: of the network, see `onnx.load_session`.
+    batch_size: people whose landmarks are found at once; more is slower on a CPU.
+    device, threads: of the network, see `onnx.load_session`.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class LandmarkRecovery:
         intrinsics: Callable[[tuple[int, int]], Intrinsics],
         *,
         presence_threshold: float = 0.1,
-        batch_size: int = 16,
+        batch_size: int = 4,
         device: str = "cpu",
         threads: int = 0,
     ) -> None:
