@@ -1,8 +1,8 @@
 """The chain: video → detection → recovery → appearance → tracking.
 
-This module alone knows the order of things. It reads ahead, forms batches, runs detection and recovery each in a thread
-of its own (their work is in libraries that release Python's lock), tracks in order, and hands every frame on as soon
-as it is settled. Memory is bounded by the batches in flight, whatever the length of the video.
+This module alone knows the order of things. It reads ahead, forms batches, runs detection, recovery and appearance each
+in a thread of its own (their work is in libraries that release Python's lock), tracks in order, and hands every frame
+on as soon as it is settled. Memory is bounded by the batches in flight, whatever the length of the video.
 """
 
 from __future__ import annotations
@@ -93,16 +93,22 @@ class Pipeline:
         batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 1)
         detected = read_ahead(map(self._detect, batches), 1)
         recovered = read_ahead(map(self._recover, detected), 1)
+        textured = read_ahead(map(self._look, recovered), 1)
         tracker = stages.make_tracker(self.config, self.body_model, self.motion, source.frame_count)
         timeline = Timeline(tracker.min_hits, self.complete)
         try:
-            for item in _without_systematic_failure(item for batch in recovered for item in batch):
+            for item in _without_systematic_failure(item for batch in textured for item in batch):
                 yield from self._track(item, tracker, timeline)
         except Exception:
             yield from timeline.finish()
             raise
         finally:
-            for stage in (recovered, detected, batches):  # the last first: each runs inside the thread of the next
+            for stage in (
+                textured,
+                recovered,
+                detected,
+                batches,
+            ):  # the last first: each runs inside the thread of the next
                 stage.close()
         yield from timeline.finish()
 
@@ -137,15 +143,21 @@ class Pipeline:
     def _recover(self, items: list[_Item]) -> list[_Item]:
         def work(items: Sequence[_Item]) -> list[_Item]:
             frames = [item.frame for item in items]
-            with self._timed("recovery"):
-                recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
-            detections = [kept for kept, _ in recovered]
-            with self._timed("appearance"):
-                bodies = self.appearance(frames, detections, [body for _, body in recovered])
-            rows = zip(items, detections, bodies, strict=True)
-            return [replace(item, detections=kept, bodies=body) for item, kept, body in rows]
+            recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
+            pairs = zip(items, recovered, strict=True)
+            return [replace(item, detections=kept, bodies=bodies) for item, (kept, bodies) in pairs]
 
-        return _work_on_good(work, items)
+        with self._timed("recovery"):
+            return _work_on_good(work, items)
+
+    def _look(self, items: list[_Item]) -> list[_Item]:
+        def work(items: Sequence[_Item]) -> list[_Item]:
+            found = [(item.frame, item.detections, item.bodies) for item in items if item.detections and item.bodies]
+            textured = iter(self.appearance(*map(list, zip(*found, strict=True)))) if found else iter(())
+            return [replace(i, bodies=next(textured)) if i.detections and i.bodies else i for i in items]
+
+        with self._timed("appearance"):
+            return _work_on_good(work, items)
 
     def _track(self, item: _Item, tracker: Tracker, timeline: Timeline) -> list[TrackedFrame]:
         frame = empty_frame(item.frame, self.body_model.shape_space, shot=item.shot, error=item.error)

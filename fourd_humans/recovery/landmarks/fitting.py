@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -19,6 +20,7 @@ from fourd_humans.recovery.landmarks.priors import HIGHEST, LOWEST, MEAN, SPREAD
 TURNS = slice(0, 3 * NUM_ROTATIONS)
 BETAS = slice(TURNS.stop, TURNS.stop + NUM_BETAS)
 PLACE = slice(BETAS.stop, BETAS.stop + 3)
+FIRST_PLACE = PLACE.start
 
 STEPS = 5
 NEAREST, FARTHEST = 0.3, 1e5  # metres from the camera that a body may stand
@@ -146,41 +148,14 @@ def _linearised(
 ) -> tuple[Array, Array, Array]:
     """The cost (N,), its Gauss-Newton matrix (N, 85, 85) and gradient (N, 85)."""
     posed = body.pose(rotations, betas)
-    by_all = np.concatenate([posed.by_turn, posed.by_betas], -1)  # (N, K, 3, 82)
-    count = len(rotations)
-
-    # In space: points and landmarks, each from their own weighted mean.
-    share = targets.surety_3d / np.maximum(targets.surety_3d.sum(1, keepdims=True), 1e-6)
-    difference = posed.points - targets.metres
-    error_3d = difference - np.einsum("nk,nkc->nc", share, difference)[:, None]
-    by_3d = by_all - np.einsum("nk,nkcu->ncu", share, by_all, optimize=True)[:, None]
-    scaled_3d = np.linalg.norm(error_3d, axis=2) / SPREAD_3D
-    weight_3d = targets.surety_3d * _robust(scaled_3d) / SPREAD_3D**2
-
-    # In the picture, in metres at the person's depth.
-    points = posed.points[:, seen] + place[:, None]
-    depth, distance = np.maximum(points[..., 2:], 0.1), place[:, None, 2:]
-    where = points[..., :2] / depth
-    error_2d = (where - targets.rays) * distance
-    scale = distance / depth
-    by_points = by_all[:, seen]
-    by_2d = np.zeros((count, len(seen), 2, PLACE.stop))
-    by_2d[..., : PLACE.start] = scale[..., None] * (by_points[:, :, :2] - where[..., None] * by_points[:, :, 2:])
-    by_2d[..., 0, PLACE.start] = by_2d[..., 1, PLACE.start + 1] = scale[..., 0]
-    by_2d[..., PLACE.start + 2] = scale * (place[:, None, :2] - where * distance)
-    scaled_2d = np.linalg.norm(error_2d, axis=2) / SPREAD_2D
-    weight_2d = targets.surety_2d * _robust(scaled_2d) / SPREAD_2D**2
-
-    hessian = np.zeros((count, PLACE.stop, PLACE.stop))
-    gradient = np.zeros((count, PLACE.stop))
-    for error, by, weight, unknowns in (
-        (error_3d, by_3d, weight_3d, slice(0, PLACE.start)),
-        (error_2d, by_2d, weight_2d, slice(0, PLACE.stop)),
-    ):
-        rows = by.reshape(count, -1, by.shape[-1])
-        weighted = rows * np.repeat(weight, error.shape[-1], 1)[..., None]
-        hessian[:, unknowns, unknowns] += weighted.swapaxes(1, 2) @ rows
-        gradient[:, unknowns] += (weighted.swapaxes(1, 2) @ error.reshape(count, -1, 1))[..., 0]
+    count, residuals = len(rotations), posed.points[0].size + targets.rays[0].size
+    rows, errors, cost = np.zeros((count, residuals, PLACE.stop)), np.zeros((count, residuals)), np.zeros(count)
+    _residuals(
+        posed.points, posed.by_turn, posed.by_betas, place, targets.metres, targets.surety_3d, targets.rays,
+        targets.surety_2d, seen, rows, errors, cost,
+    )  # fmt: skip
+    hessian = rows.swapaxes(1, 2) @ rows
+    gradient = (rows.swapaxes(1, 2) @ errors[..., None])[..., 0]
 
     turns = Rotation.from_matrix(rotations[:, 1:].reshape(-1, 3, 3)).as_rotvec().reshape(count, -1)
     off, beyond = (turns - MEAN) / SPREAD, (turns - np.clip(turns, LOWEST, HIGHEST)) / SPREAD_LIMIT
@@ -193,17 +168,57 @@ def _linearised(
     always = np.arange(PLACE.stop)
     hessian[:, always, always] += 1e-6
 
-    cost = (targets.surety_3d * _robust_cost(scaled_3d)).sum(1) + (targets.surety_2d * _robust_cost(scaled_2d)).sum(1)
     cost += (off**2).sum(1) + (beyond**2).sum(1) + (betas**2).sum(1) / SPREAD_BETAS**2
     return cost, hessian, gradient
 
 
-def _robust(scaled: Array) -> Array:
-    return 1 / (1 + (scaled / OUTLIER) ** 2) ** 2
+@njit(nogil=True, cache=True)
+def _residuals(  # type: ignore[no-untyped-def]
+    points, by_turn, by_betas, place, metres, surety_3d, rays, surety_2d, seen, rows, errors, cost
+):
+    """Fill in the last three, which start at 0: derivatives (N, R, 85) and residuals (N, R), both times the square root
+    of their weight, and the robust cost (N,). First come three residuals for every point in space, from the weighted
+    mean of all points; then two for every ray, in metres at the person's depth.
+    """
+    shape, x, z = by_turn.shape[-1], FIRST_PLACE, FIRST_PLACE + 2
+    for n in range(len(points)):
+        share = surety_3d[n] / max(surety_3d[n].sum(), 1e-6)
+        mean, mean_row = np.zeros(3), np.zeros((3, x))
+        for k in range(len(share)):
+            mean += share[k] * (points[n, k] - metres[n, k])
+            mean_row[:, :shape] += share[k] * by_turn[n, k]
+            mean_row[:, shape:] += share[k] * by_betas[n, k]
+        for k in range(len(share)):
+            error = points[n, k] - metres[n, k] - mean
+            scaled = (error**2).sum() / SPREAD_3D**2
+            weight = np.sqrt(surety_3d[n, k]) * _robust(scaled) / SPREAD_3D
+            cost[n] += surety_3d[n, k] * scaled * _robust(scaled)
+            for c in range(3):
+                errors[n, 3 * k + c] = weight * error[c]
+                rows[n, 3 * k + c, :shape] = weight * (by_turn[n, k, c] - mean_row[c, :shape])
+                rows[n, 3 * k + c, shape:x] = weight * (by_betas[n, k, c] - mean_row[c, shape:])
+        for ray in range(len(seen)):
+            k, distance, first = seen[ray], place[n, 2], 3 * len(share) + 2 * ray
+            depth = max(points[n, k, 2] + distance, 0.1)
+            where = (points[n, k, :2] + place[n, :2]) / depth
+            error_2d = (where - rays[n, ray]) * distance
+            scaled = (error_2d**2).sum() / SPREAD_2D**2
+            weight = np.sqrt(surety_2d[n, ray]) * _robust(scaled) / SPREAD_2D
+            cost[n] += surety_2d[n, ray] * scaled * _robust(scaled)
+            scale = weight * distance / depth
+            for c in range(2):
+                row = rows[n, first + c]
+                errors[n, first + c] = weight * error_2d[c]
+                row[:shape] = scale * (by_turn[n, k, c] - where[c] * by_turn[n, k, 2])
+                row[shape:x] = scale * (by_betas[n, k, c] - where[c] * by_betas[n, k, 2])
+                row[x + c] = scale
+                row[z] = scale * (place[n, c] - where[c] * distance)
 
 
-def _robust_cost(scaled: Array) -> Array:
-    return scaled**2 / (1 + (scaled / OUTLIER) ** 2)
+@njit(nogil=True, cache=True)
+def _robust(scaled):  # type: ignore[no-untyped-def]
+    """The square root of the weight, and what multiplies the cost, of a residual of so many squared spreads."""
+    return 1 / (1 + scaled / OUTLIER**2)
 
 
 def _like(chosen: NDArray[np.bool_], array: Array) -> NDArray[np.bool_]:
