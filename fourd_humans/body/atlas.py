@@ -75,7 +75,7 @@ def _checked(faces: NDArray[np.number], barycentric: NDArray[np.floating]) -> Te
     """Weights summing to 1, which files in half precision do not, and arrays that no caller can change for others."""
     total = barycentric.astype(np.float32).sum(-1, keepdims=True)
     weights = np.where(faces[..., None] >= 0, barycentric / np.where(total == 0, 1, total), 0).astype(np.float32)
-    faces = faces.astype(np.int32)
-    faces.setflags(write=False)
+    numbers = faces.astype(np.int32)
+    numbers.setflags(write=False)
     weights.setflags(write=False)
-    return TextureAtlas(faces, weights)
+    return TextureAtlas(numbers, weights)
