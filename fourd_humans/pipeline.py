@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
@@ -90,8 +91,8 @@ class Pipeline:
             yield from self._run(source, stop)
 
     def _run(self, source: Source, stop: Callable[[], bool]) -> Iterator[TrackedFrame]:
-        batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 1)
-        detected = read_ahead(map(self._detect, batches), 1)
+        batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 2)
+        detected = read_ahead(map(self._detect, batches), 2)
         recovered = read_ahead(map(self._recover, detected), 1)
         textured = read_ahead(map(self._look, recovered), 1)
         tracker = stages.make_tracker(self.config, self.body_model, self.motion, source.frame_count)
@@ -189,13 +190,15 @@ def single_threaded_libraries() -> Iterator[None]:
     """One thread for every product of matrices. The stages of `lite` have a thread each and work on small arrays: more
     threads inside them only wait for one another, which takes three times the processor time on two cores.
     """
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     try:
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
