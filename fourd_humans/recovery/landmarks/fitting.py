@@ -22,7 +22,7 @@ BETAS = slice(TURNS.stop, TURNS.stop + NUM_BETAS)
 PLACE = slice(BETAS.stop, BETAS.stop + 3)
 FIRST_PLACE = PLACE.start
 
-STEPS = 5
+STEPS = 4
 NEAREST, FARTHEST = 0.3, 1e5  # metres from the camera that a body may stand
 LARGEST_TURN = 0.7  # radians that a joint may turn in one step
 SPREAD_3D = 0.06  # metres that 3D landmarks are good to
