@@ -104,12 +104,7 @@ class Pipeline:
             yield from timeline.finish()
             raise
         finally:
-            for stage in (
-                textured,
-                recovered,
-                detected,
-                batches,
-            ):  # the last first: each runs inside the thread of the next
+            for stage in (textured, recovered, detected, batches):  # each runs inside the thread of the one before it
                 stage.close()
         yield from timeline.finish()
 

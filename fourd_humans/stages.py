@@ -23,7 +23,7 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
 from fourd_humans.motion.hold import hold_pose
-from fourd_humans.people import Bodies, Detections, Float, Frame
+from fourd_humans.people import Bodies, Detections, Frame
 from fourd_humans.tracking.cost import TextureDistance
 from fourd_humans.tracking.timeline import Complete
 from fourd_humans.tracking.tracker import PosePredictor, Tracker
@@ -198,7 +198,7 @@ def make_tracker(
         threshold=chosen.threshold,
         texture_mixing=chosen.texture_mixing,
         pose_distance_limit=chosen.pose_distance_limit,
-        joints=partial(_joints, body_model),
+        joints=body_model.joints_of_arrays,
     )
 
 
@@ -245,14 +245,6 @@ def make_completion(config: Config, body_model: BodyModel, network: PoseTransfor
     from fourd_humans.motion.completion import complete
 
     return partial(complete, body_model=body_model, network=network)
-
-
-def _joints(body_model: BodyModel, global_orient: Float, body_pose: Float, betas: Float) -> Float:
-    device = body_model.J_template.device
-    with torch.inference_mode():
-        parameters = (torch.from_numpy(array).to(device) for array in (global_orient, body_pose, betas))
-        joints: Float = body_model.joints(*parameters).cpu().numpy()
-    return joints
 
 
 def make_renderer(config: Config, body_model: BodyModel) -> Renderer:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fourd_humans.body.joints import LIMB_12, LIMB_NAMES, JointWeights, joint_weights
@@ -161,6 +162,15 @@ class BodyModel(nn.Module):
             coefficients, rotations, positions, translations = self._pose(global_orient, body_pose, betas)
             vertices = self.joint_surface(coefficients, rotations, translations)
             return self.joints_from_skeleton @ positions + self.joints_from_vertices @ vertices
+
+    @torch.inference_mode()
+    def joints_of_arrays(
+        self, global_orient: NDArray[np.float32], body_pose: NDArray[np.float32], betas: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The same for numpy arrays, whatever device the body is on."""
+        arrays = (global_orient, body_pose, betas)
+        joints = self.joints(*(torch.from_numpy(array).to(self.J_template.device) for array in arrays))
+        return joints.cpu().numpy()
 
     def skeleton(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> Tensor:
         """SMPL's own 24 joints (N, 24, 3) from the kinematic chain alone."""

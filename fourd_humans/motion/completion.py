@@ -72,10 +72,7 @@ def complete(
 
 def with_joints(bodies: Bodies, body_model: BodyModel) -> Bodies:
     """The bodies with the joints that follow from their parameters and camera."""
-    device = body_model.J_template.device
-    parameters = (bodies.global_orient, bodies.body_pose, bodies.betas)
-    with torch.inference_mode():
-        joints = body_model.joints(*(torch.from_numpy(array).to(device) for array in parameters)).cpu().numpy()
+    joints = body_model.joints_of_arrays(bodies.global_orient, bodies.body_pose, bodies.betas)
     pixels = project(joints, bodies.camera, Intrinsics(bodies.focal_length, bodies.principal_point))
     return replace(bodies, joints_3d=joints, joints_2d=pixels)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.body.joints import NUM_JOINTS
@@ -146,11 +145,8 @@ class LandmarkRecovery:
         )
 
     def _joints(self, rotations: Array, betas: Array) -> Float:
-        device = self.body_model.J_template.device
-        with torch.inference_mode():
-            turns, shape = (torch.from_numpy(array.astype(np.float32)).to(device) for array in (rotations, betas))
-            joints: Float = self.body_model.joints(turns[:, :1], turns[:, 1:], shape).cpu().numpy()
-        return joints
+        turns, shape = rotations.astype(np.float32), betas.astype(np.float32)
+        return self.body_model.joints_of_arrays(turns[:, :1], turns[:, 1:], shape)
 
     def _nobody(self, camera: Intrinsics) -> Bodies:
         return Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
