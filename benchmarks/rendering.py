@@ -16,10 +16,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from fourd_humans.body.camera import Intrinsics
 from fourd_humans.body.model import BodyModel
+from fourd_humans.geometry.camera import Intrinsics
+from fourd_humans.geometry.rasteriser import rasterise
 from fourd_humans.people import Bodies, Detections, TrackedFrame
-from fourd_humans.rendering.rasteriser import rasterise
 from fourd_humans.rendering.renderer import Renderer
 
 SIZE = (720, 1280)

@@ -19,7 +19,7 @@ import numpy as np
 from fourd_humans.people import Bodies, Detections, Frame, Mask, TrackedFrame
 from fourd_humans.results import ResultWriter, load_tracklets
 from fourd_humans.video import VideoWriter, open_source
-from fourd_humans.video.shots import ShotDetector
+from fourd_humans.video.cuts import CutDetector
 
 
 def people_in(frame: Frame, count: int) -> TrackedFrame:
@@ -75,7 +75,7 @@ def main() -> None:
                 for frame in tracked:
                     writer.write(frame)
 
-        detector = ShotDetector()
+        detector = CutDetector()
         measure("reading", lambda: sum(1 for _ in source))
         measure("looking for cuts", lambda: [detector.update(frame.image) for frame in frames])
         measure("writing a video", write_video)

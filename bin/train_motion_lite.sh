@@ -10,6 +10,6 @@ run=$1
 results=${2:-}
 
 4dhumans train motion --layout lite --synthetic 2000 ${results:+--data "$results"} --output "$run" \
-    --steps 3000 --epoch-steps 100 --batch-size 32 --sequence 96 --asked 24 --held-out 0.03
+    --steps 3000 --epoch-steps 100 --batch-size 32 --sequence 96 --queries 24 --held-out 0.03
 cp "$run/pose_transformer.safetensors" "$(dirname "$0")/../fourd_humans/motion/data/pose_transformer_lite.safetensors"
 4dhumans evaluate motion --synthetic 128 ${results:+--data "$results"} --json "$run/table.json"

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.recovery.hmr2.model import HMR2
     from fourd_humans.results.store import load_tracklets
-    from fourd_humans.results.tracklets import Tracklets
     from fourd_humans.run import track
+    from fourd_humans.tracklets import Tracklets
 
 _HOMES = {
     "HMR2": "recovery.hmr2.model",
     "BodyModel": "body.model",
     "Pipeline": "pipeline",
-    "Tracklets": "results.tracklets",
+    "Tracklets": "tracklets",
     "load_tracklets": "results.store",
     "track": "run",
 }

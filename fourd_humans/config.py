@@ -77,7 +77,7 @@ class MotionConfig:
 class TrackingConfig:
     """PHALP' settings; the numbers are the released tracker's."""
 
-    history: int = 7  # sightings that a track remembers
+    history: int = 7  # observations that a track remembers
     max_age: int = 50  # frames that a person may be hidden before the track ends
     min_hits: int = 5  # frames in a row before a new person is believed
     threshold: float = 100.0  # cost above which a detection is never given to a track

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 Index = int | slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]
-NUM_JOINTS = 45
+NUM_JOINTS = 45  # see `body.joints.JOINT_NAMES`
 TEXTURE_SIZE = 256
 
 _Rows = TypeVar("_Rows", "Detections", "Bodies")
@@ -74,7 +74,7 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Rejected:
     """A detection that was not used, and why, so that nobody disappears silently."""
 
     box: tuple[float, float, float, float]
@@ -90,7 +90,7 @@ class Detections:
     masks: one per person (None for a person without), or None where nobody has one.
     keypoints: (N, 17, 3) in COCO order: x and y in pixels, score in 0..1; or None.
     annotations: one per person, whatever a boxes file said of them (an id, say); or None.
-    dropped: what was found but not kept.
+    rejected: what was found but not kept.
     """
 
     boxes: Float
@@ -98,13 +98,13 @@ class Detections:
     masks: list[Mask | None] | None = None
     keypoints: Float | None = None
     annotations: list[Any] | None = None
-    dropped: list[Dropped] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: Index) -> Detections:
-        """The chosen people, in the order chosen. `dropped` stays with the frame and is passed on whole."""
+        """The chosen people, in the order chosen. `rejected` stays with the frame and is passed on whole."""
         return select(self, index)
 
     @staticmethod
@@ -124,7 +124,7 @@ class Bodies:
     focal_length: pixels of the full frame. principal_point: (x, y) pixels of the full frame.
     joints_3d: (N, 45, 3) metres, in the body's own position: add `camera` to place them in the camera frame.
     joints_2d: (N, 45, 2) pixels of the full frame.
-    texture: (N, 4, 256, 256) float32 or None: RGB normalised with ImageNet's mean and deviation and divided by 5
+    texture: (N, 4, 256, 256) float32 or None: RGB normalised with ImageNet's mean and std and divided by 5
         (0 where unseen), then 1 where seen and -1 where not.
     """
 
@@ -168,7 +168,7 @@ def select(people: _Rows, index: Index) -> _Rows:
         value = getattr(people, f.name)
         if isinstance(value, np.ndarray):
             changes[f.name] = value[rows]
-        elif isinstance(value, list) and f.name != "dropped":
+        elif isinstance(value, list) and f.name != "rejected":
             changes[f.name] = [value[i] for i in rows]
     return replace(people, **changes)
 
@@ -182,7 +182,7 @@ def concatenate(people: Sequence[_Rows]) -> _Rows:
     for f in fields(people[0]):
         values = [getattr(p, f.name) for p in people]
         present: Any = next((v for v in values if v is not None), None)
-        if f.name == "dropped":
+        if f.name == "rejected":
             changes[f.name] = [item for value in values for item in value]
         elif isinstance(present, list):
             changes[f.name] = [i for p, v in zip(people, values, strict=True) for i in (v or [None] * len(p))]
@@ -219,7 +219,7 @@ class TrackedFrame:
     bodies: Bodies
     predicted_pose: Float | None = None
     predicted_location: Float | None = None
-    shot: bool = False
+    is_cut: bool = False
     detected: int = 0
     error: str | None = None
 

@@ -24,7 +24,7 @@ from fourd_humans import stages
 from fourd_humans.config import Config, default_config
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
-from fourd_humans.tracking.timeline import Timeline, empty_frame
+from fourd_humans.tracking.buffer import FixedLagBuffer, empty_frame
 from fourd_humans.tracking.tracker import Tracker
 from fourd_humans.video import BadFrame, Source, open_source, read_ahead
 
@@ -41,7 +41,7 @@ class _Item:
     """A frame on its way: what the stages have found so far, or the error that ended its way."""
 
     frame: Frame
-    shot: bool = False
+    is_cut: bool = False
     detections: Detections | None = None
     bodies: Bodies | None = None
     error: str | None = None
@@ -80,7 +80,7 @@ class Pipeline:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
-        """Every frame of the source, in order, each as soon as it is settled (see `tracking.timeline`).
+        """Every frame of the source, in order, each as soon as it is settled (see `tracking.buffer`).
 
         stop: asked before each frame is read; once it says True, what is under way is finished and the run ends.
         A frame that cannot be read or processed comes with its `error` and nobody in it. Where the run itself fails,
@@ -94,25 +94,25 @@ class Pipeline:
         batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 2)
         detected = read_ahead(map(self._detect, batches), 2)
         recovered = read_ahead(map(self._recover, detected), 1)
-        textured = read_ahead(map(self._look, recovered), 1)
+        textured = read_ahead(map(self._texture, recovered), 1)
         tracker = stages.make_tracker(self.config, self.body_model, self.motion, source.frame_count)
-        timeline = Timeline(tracker.min_hits, self.complete)
+        buffer = FixedLagBuffer(tracker.min_hits, self.complete)
         try:
             for item in _without_systematic_failure(item for batch in textured for item in batch):
-                yield from self._track(item, tracker, timeline)
+                yield from self._track(item, tracker, buffer)
         except Exception:
-            yield from timeline.finish()
+            yield from buffer.finish()
             raise
         finally:
             for stage in (textured, recovered, detected, batches):  # each runs inside the thread of the one before it
                 stage.close()
-        yield from timeline.finish()
+        yield from buffer.finish()
 
     def _batch_size(self, size: tuple[int, int]) -> int:
         return max(1, min(self.config.detection.batch_size, BATCH_BYTES // max(1, 3 * size[0] * size[1])))
 
     def _read(self, source: Source, stop: Callable[[], bool]) -> Iterator[_Item]:
-        is_new_shot = stages.make_shot_detector(self.config)
+        is_cut = stages.make_cut_detector(self.config)
         frames = iter(source)
         while not stop():
             with self._timed("reading"):
@@ -125,8 +125,8 @@ class Pipeline:
                 yield _Item(Frame(frame.index, frame.time, frame.name, nothing), error=frame.reason)
             else:
                 with self._timed("reading"):
-                    shot = is_new_shot(frame.image)
-                yield _Item(frame, shot)
+                    new_shot = is_cut(frame.image)
+                yield _Item(frame, new_shot)
 
     def _detect(self, items: list[_Item]) -> list[_Item]:
         def work(items: Sequence[_Item]) -> list[_Item]:
@@ -146,7 +146,7 @@ class Pipeline:
         with self._timed("recovery"):
             return _work_on_good(work, items)
 
-    def _look(self, items: list[_Item]) -> list[_Item]:
+    def _texture(self, items: list[_Item]) -> list[_Item]:
         def work(items: Sequence[_Item]) -> list[_Item]:
             found = [(item.frame, item.detections, item.bodies) for item in items if item.detections and item.bodies]
             textured = iter(self.appearance(*map(list, zip(*found, strict=True)))) if found else iter(())
@@ -155,21 +155,21 @@ class Pipeline:
         with self._timed("appearance"):
             return _work_on_good(work, items)
 
-    def _track(self, item: _Item, tracker: Tracker, timeline: Timeline) -> list[TrackedFrame]:
-        frame = empty_frame(item.frame, self.body_model.shape_space, shot=item.shot, error=item.error)
+    def _track(self, item: _Item, tracker: Tracker, buffer: FixedLagBuffer) -> list[TrackedFrame]:
+        frame = empty_frame(item.frame, self.body_model.shape_space, is_cut=item.is_cut, error=item.error)
         with self._timed("tracking"):
             if item.detections is None or item.bodies is None:
-                return timeline.add(frame, [])
+                return buffer.add(frame, [])
             frame = replace(
                 frame,
                 detected=len(item.detections),
-                detections=replace(frame.detections, dropped=item.detections.dropped),
+                detections=replace(frame.detections, rejected=item.detections.rejected),
             )
-            records = tracker.update(frame.index, frame.size, item.detections, item.bodies, item.shot)
+            records = tracker.update(frame.index, frame.size, item.detections, item.bodies, item.is_cut)
             if not self.config.results.textures:  # a megabyte each, which nothing later needs
                 records = [replace(record, body=replace(record.body, texture=None)) for record in records]
         with self._timed("completion"):
-            return timeline.add(frame, records)
+            return buffer.add(frame, records)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -39,7 +39,7 @@ class TrackResult:
 
     results: the pickle. video: the rendered video, or None.
     frames: how many were written; skipped: how many of them could not be used.
-    people: for each identity, in how many frames the person was seen. dropped: why detections were not used, counted.
+    people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
     seconds: working time of each stage. complete: False where the run was stopped early.
     """
 
@@ -48,7 +48,7 @@ class TrackResult:
     frames: int = 0
     skipped: int = 0
     people: Counter[int] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     complete: bool = True
 
@@ -99,7 +99,7 @@ def track(
             summary.frames += 1
             summary.skipped += frame.error is not None
             summary.people.update(frame.ids[frame.seen].tolist())
-            summary.dropped.update(dropped.reason for dropped in frame.detections.dropped)
+            summary.rejected.update(rejected.reason for rejected in frame.detections.rejected)
             on_frame(frame)
     summary.complete = not stop()
     return summary

@@ -17,15 +17,15 @@ import torch
 
 from fourd_humans import checkpoints
 from fourd_humans.body.atlas import TextureAtlas
-from fourd_humans.body.camera import Intrinsics, intrinsics_from
 from fourd_humans.body.loading import OPEN_BODY
 from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraConfig, Config
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.camera import Intrinsics, intrinsics_from
 from fourd_humans.motion.hold import hold_pose
 from fourd_humans.people import Bodies, Detections, Frame
+from fourd_humans.tracking.buffer import Complete
 from fourd_humans.tracking.cost import TextureDistance
-from fourd_humans.tracking.timeline import Complete
 from fourd_humans.tracking.tracker import PosePredictor, Tracker
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def make_intrinsics(config: CameraConfig) -> Callable[[tuple[int, int]], Intrins
     return partial(intrinsics_from, focal_length=config.focal_length, field_of_view=config.field_of_view, matrix=matrix)
 
 
-def make_shot_detector(config: Config) -> Callable[[np.ndarray], bool]:
+def make_cut_detector(config: Config) -> Callable[[np.ndarray], bool]:
     if not config.shots.detect:
         return lambda image: False
-    from fourd_humans.video.shots import ShotDetector
+    from fourd_humans.video.cuts import CutDetector
 
-    return ShotDetector(config.shots.threshold).update
+    return CutDetector(config.shots.threshold).update
 
 
 def require_models(config: Config) -> None:
@@ -123,12 +123,12 @@ def make_detector(config: Config, device: torch.device) -> Detector:
         from fourd_humans.detection.movenet import MoveNetDetector
 
         return MoveNetDetector(image_size=chosen.image_size, device=str(device), threads=1, **limits)
-    if chosen.backend == "given":
-        from fourd_humans.detection.given import GivenDetector
+    if chosen.backend == "precomputed":
+        from fourd_humans.detection.precomputed import PrecomputedDetections
 
         if chosen.boxes is None:
-            raise UsageError("detection.backend 'given' needs a file of boxes: --boxes FILE")
-        return GivenDetector(Path(chosen.boxes))
+            raise UsageError("detection.backend 'precomputed' needs a file of boxes: --boxes FILE")
+        return PrecomputedDetections(Path(chosen.boxes))
     if chosen.backend in ("vitdet", "detectron2"):
         from fourd_humans.detection.detectron2 import detectron2_detector
         from fourd_humans.detection.vitdet.stage import ViTDetDetector

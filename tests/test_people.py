@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourd_humans.people import Bodies, Detections, Dropped, Mask, concatenate
+from fourd_humans.people import Bodies, Detections, Mask, Rejected, concatenate
 
 
-def detections(count, *, keypoints=False, dropped=()):
+def detections(count, *, keypoints=False, rejected=()):
     boxes = np.arange(4 * count, dtype=np.float32).reshape(count, 4)
     points = np.ones((count, 17, 3), np.float32) if keypoints else None
-    return Detections(boxes, np.linspace(0, 1, count, dtype=np.float32), keypoints=points, dropped=list(dropped))
+    return Detections(boxes, np.linspace(0, 1, count, dtype=np.float32), keypoints=points, rejected=list(rejected))
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ def test_selecting_people_selects_every_field(index, rows):
 
 
 def test_dropped_people_stay_with_their_frame():
-    people = detections(2, dropped=[Dropped((0, 0, 1, 1), 0.1, "too small")])
-    assert people[[]].dropped == people.dropped
+    people = detections(2, rejected=[Rejected((0, 0, 1, 1), 0.1, "too small")])
+    assert people[[]].rejected == people.rejected
 
 
 def test_joining_fills_up_what_only_some_have():

@@ -17,10 +17,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fourd_humans.body.atlas import TextureAtlas
-from fourd_humans.body.camera import Intrinsics
 from fourd_humans.body.model import BodyModel
+from fourd_humans.geometry.camera import Intrinsics
+from fourd_humans.geometry.rasteriser import NEAR, rasterise
 from fourd_humans.people import TEXTURE_SIZE, Bodies, Detections, Float, Frame, Mask
-from fourd_humans.rendering.rasteriser import NEAR, rasterise
 
 WINDOW_SIZE = 256  # pixels: the longer side of the picture of one person that texels are looked up in
 DEPTH_TOLERANCE = 0.02  # metres that a visible point may lie behind the depth buffer
@@ -157,7 +157,7 @@ def _window(extent: NDArray, size: tuple[int, int]) -> _Window | None:
 
 @njit(nogil=True, cache=True)
 def _fill_texture(  # type: ignore[no-untyped-def]
-    picture, mask, depth, skin, faces, texels, texel_faces, texel_weights, camera, texture, mean, deviation
+    picture, mask, depth, skin, faces, texels, texel_faces, texel_weights, camera, texture, mean, std
 ):
     """Colour the visible texels of one person's `texture` (4, 256·256).
 
@@ -202,5 +202,5 @@ def _fill_texture(  # type: ignore[no-untyped-def]
             upper = picture[top, left, channel] * (1 - fx) + picture[top, right, channel] * fx
             lower = picture[bottom, left, channel] * (1 - fx) + picture[bottom, right, channel] * fx
             colour = (upper * (1 - fy) + lower * fy) / 255.0
-            texture[channel, texel] = (colour - mean[channel]) / deviation[channel]
+            texture[channel, texel] = (colour - mean[channel]) / std[channel]
         texture[3, texel] = 1

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fourd_humans.people import NUM_JOINTS
+
 SMPL_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
@@ -43,12 +45,14 @@ JOINT_NAMES = (
     *TRUNK_NAMES,
     "root",
 )
-NUM_JOINTS = len(JOINT_NAMES)
 
 OPENPOSE_25 = tuple(range(25))
 LIMB_12 = tuple(range(25, 37))
 EXTRA_19 = tuple(range(25, 44))
 NECK, HEAD_TOP, PELVIS, THORAX, SPINE, JAW, HEAD, ROOT = range(37, 45)
+
+NUM_SMPL_JOINTS = len(SMPL_NAMES)
+NUM_BODY_JOINTS = NUM_SMPL_JOINTS - 1  # without the root
 
 # The 45 joints that mean COCO's 17 keypoints: face from OpenPose's points, limbs from the surface regressors.
 COCO_17 = tuple(

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.body.joints import EXTRA_19, SMPL_PARENTS
-from fourd_humans.body.unpickling import as_array, read_pickle
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.pickles import as_array, read_pickle
 
 OPEN_BODY = "open_body"  # names of shape spaces
 SMPL = "smpl"

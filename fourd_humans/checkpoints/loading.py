@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fourd_humans.body.unpickling import read_pickle
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.pickles import read_pickle
 
 SHOWN = 3  # differences named in an error
 

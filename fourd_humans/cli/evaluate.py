@@ -94,7 +94,7 @@ def pose(dataset: str, folder: Path, predictions: Path | None, joints: str | Non
     --predictions is an npz with joints_3d (N, 14, 24, 44 or 45, 3) metres in the dataset's order,
     or for 3dpw a folder of result files, SEQUENCE.pkl.
     """
-    from fourd_humans.evaluation.datasets.released import FILES
+    from fourd_humans.evaluation.datasets.hmr2_npz import FILES
     from fourd_humans.evaluation.datasets.three_dpw import read_3dpw
     from fourd_humans.evaluation.joint_errors import pose_errors
 
@@ -143,8 +143,8 @@ def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: 
     --predictions is an npz with keypoints_2d (N, joints, 2) pixels in the dataset's order.
     """
     from fourd_humans.evaluation.datasets.coco import read_coco_keypoints
+    from fourd_humans.evaluation.datasets.hmr2_npz import FILES
     from fourd_humans.evaluation.datasets.posetrack import read_posetrack_people
-    from fourd_humans.evaluation.datasets.released import FILES
     from fourd_humans.evaluation.joint_errors import keypoint_figures
 
     if dataset == "coco-json":
@@ -289,7 +289,7 @@ def _gendered(files: tuple[Path, Path]) -> dict[str, Any]:
 
 def _released(folder: Path, files: tuple[str, ...], name: str, images: Path | None) -> AnnotatedPeople:
     from fourd_humans.evaluation.datasets.files import first_existing
-    from fourd_humans.evaluation.datasets.released import read_released
+    from fourd_humans.evaluation.datasets.hmr2_npz import read_released
 
     path = folder if folder.is_file() else first_existing(folder, files, "the released evaluation's annotations")
     return read_released(path, name, images)
@@ -322,7 +322,7 @@ def _predictions(
     if path is not None:
         body_model = stages.make_body_model(config, stages.choose_device(config.device))
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
-    config = apply_settings(config, ["detection.backend=given"])  # the dataset's boxes
+    config = apply_settings(config, ["detection.backend=precomputed"])  # the dataset's boxes
     stages.require_models(config)
     with _progress() as progress:
         found = recover(people, config, work, lambda done, of: progress(people.name, done, of))

@@ -38,7 +38,7 @@ def motion_command(folders: tuple[Path, ...], synthetic: int, checkpoint: Path |
     from fourd_humans.body.model import BodyModel
     from fourd_humans.evaluation.motion import evaluate_motion
     from fourd_humans.motion.checkpoint import BUILT_IN, load_pose_transformer
-    from fourd_humans.training.motion_data import read_clips, synthetic_clips
+    from fourd_humans.motion.clips import read_clips, synthetic_clips
 
     if not folders and not synthetic:
         raise UsageError("nothing to measure on: give --data FOLDER, --synthetic COUNT or both")

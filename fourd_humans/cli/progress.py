@@ -83,8 +83,8 @@ def say(result: TrackResult, elapsed: float) -> None:
     more = f", and {len(result.people) - len(longest)} more" if len(result.people) > len(longest) else ""
     if longest:
         row("Tracklets", ", ".join(f"#{id}: {count} frames" for id, count in longest) + more)
-    if result.dropped:
-        row("Not used", ", ".join(f"{count} detections {reason}" for reason, count in result.dropped.most_common()))
+    if result.rejected:
+        row("Not used", ", ".join(f"{count} detections {reason}" for reason, count in result.rejected.most_common()))
     row("Seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
     console.print(table)
     if not result.complete:

@@ -20,7 +20,7 @@ from fourd_humans.errors import UsageError
     default=0.0,
     show_default=True,
     metavar="FRAMES",
-    help="Also average everybody over time, with a Gaussian of this deviation; 2 suits 30 frames a second.",
+    help="Also average everybody over time, with a Gaussian of this std; 2 suits 30 frames a second.",
 )
 @click.option(
     "--checkpoint",
@@ -39,10 +39,10 @@ def smooth(
     checkpoint: Path | None,
     verbose: bool,
 ) -> None:
-    """Fill in everybody in RESULTS.pkl where they were hidden between two sightings, and write NAME_smooth.pkl.
+    """Fill in everybody in RESULTS.pkl where they were hidden between two observations, and write NAME_smooth.pkl.
 
     Takes the results of this program and of the released one. People who were filled in have a tracked_time of -1.
-    Those expected after their last sighting are left out.
+    Those expected after their last observation are left out.
     """  # fmt: skip
     ctx.meta["verbose"] = verbose
 
@@ -50,7 +50,7 @@ def smooth(
     from fourd_humans.body.loading import SMPL
     from fourd_humans.body.model import BodyModel
     from fourd_humans.motion.checkpoint import BUILT_IN, load_pose_transformer
-    from fourd_humans.motion.tracklets import complete_tracklets
+    from fourd_humans.motion.postprocessing import complete_tracklets
     from fourd_humans.results import load_tracklets
 
     tracklets = load_tracklets(results)

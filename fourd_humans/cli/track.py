@@ -83,7 +83,7 @@ def track(
     # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
     from fourd_humans import stages
     from fourd_humans.cli.progress import Progress, say
-    from fourd_humans.detection.given import GivenDetector
+    from fourd_humans.detection.precomputed import PrecomputedDetections
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import output_paths, track
     from fourd_humans.video.frames import parse_position
@@ -97,7 +97,7 @@ def track(
     stages.require_models(config)
     output_paths(opened, output, render=render, overwrite=overwrite)
     pipeline = Pipeline(config)
-    if isinstance(pipeline.detect, GivenDetector) and start is None and end is None:
+    if isinstance(pipeline.detect, PrecomputedDetections) and start is None and end is None:
         pipeline.detect.warn_beyond(opened.frame_count)
     stopping = _StopOnSignal(quiet)
     began = time.monotonic()
@@ -144,7 +144,7 @@ def configuration(
         "shots.detect": detect_shots,
         "motion.complete": complete,
         "detection.boxes": None if boxes is None else str(boxes),
-        "detection.backend": None if boxes is None else "given",
+        "detection.backend": None if boxes is None else "precomputed",
     }.items():
         if value is not None:
             *groups, name = key.split(".")

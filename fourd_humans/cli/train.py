@@ -48,10 +48,11 @@ def train() -> None:
 @click.option("--sequence", default=None, type=int, help="Frames of a sequence.  [default: all that the layout takes]")
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option(
-    "--asked",
+    "--queries",
+    "queried",
     default=None,
     type=int,
-    help="Ask for at most so many masked frames in a step, to save time.  [default: all]",
+    help="Predict at most so many masked frames a step, to save time.  [default: all]",
 )
 @click.option("--held-out", default=0.05, show_default=True, help="Share of the tracklets for validation.")
 @click.option(
@@ -91,9 +92,10 @@ def motion(folders: tuple[Path, ...], synthetic: int, layout: str, held_out: flo
     import torch
 
     from fourd_humans.body.model import BodyModel
-    from fourd_humans.training.motion import train_motion
-    from fourd_humans.training.motion_data import read_clips, split, synthetic_clips
-    from fourd_humans.training.motion_losses import lever_arms
+    from fourd_humans.motion.clips import read_clips, synthetic_clips
+    from fourd_humans.training.motion.data import split
+    from fourd_humans.training.motion.losses import lever_arms
+    from fourd_humans.training.motion.training import train_motion
 
     if not folders and not synthetic:
         raise UsageError("nothing to learn from: give --data FOLDER, --synthetic COUNT or both")

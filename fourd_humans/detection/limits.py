@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.people import Dropped, Float
+from fourd_humans.people import Float, Rejected
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class Limits:
     width: float = 0.0
     height: float = 0.0
 
-    def divide(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Dropped]]:
+    def divide(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Rejected]]:
         """Rows of the boxes (N, 4) xyxy with scores (N,) that are kept, and the others with the reason."""
         width, height = (boxes[:, 2:] - boxes[:, :2]).T
         unsure = scores < self.score
         empty = (width <= 0) | (height <= 0)
         small = (width < self.width) | (height < self.height)
         out = unsure | empty | small
-        dropped = []
+        rejected = []
         for i in np.flatnonzero(out):
             reason = f"smaller than {self.width:g}x{self.height:g} pixels"
             if unsure[i]:
@@ -33,5 +33,5 @@ class Limits:
             elif empty[i]:
                 reason = "its box has no area"
             x1, y1, x2, y2 = (float(number) for number in boxes[i])
-            dropped.append(Dropped((x1, y1, x2, y2), float(scores[i]), reason))
-        return np.flatnonzero(~out), dropped
+            rejected.append(Rejected((x1, y1, x2, y2), float(scores[i]), reason))
+        return np.flatnonzero(~out), rejected

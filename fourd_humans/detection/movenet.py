@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fourd_humans.checkpoints.onnx import load_session
 from fourd_humans.detection.limits import Limits
-from fourd_humans.detection.nms import box_overlap, keypoint_similarity, suppress
-from fourd_humans.onnx import load_session
-from fourd_humans.people import Detections, Dropped, Float, Frame
+from fourd_humans.detection.nms import keypoint_similarity, suppress
+from fourd_humans.geometry.boxes import intersection_over_union
+from fourd_humans.people import Detections, Float, Frame, Rejected
 
 WEIGHTS = Path(__file__).parent / "data" / "movenet_multipose_lightning.onnx"
 STRIDE = 4  # of the heads, in input pixels
@@ -35,7 +36,7 @@ class MoveNetDetector:
     nms_threshold: intersection over union above which two boxes with similar keypoints are one person.
     similarity_threshold: object keypoint similarity above which two detections are one person, whatever their boxes.
     min_width, min_height: least size of a box, in pixels of the frame.
-    device, threads: see `fourd_humans.onnx.load_session`.
+    device, threads: see `fourd_humans.checkpoints.onnx.load_session`.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class MoveNetDetector:
         self.session = load_session(weights, device, threads)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-        """The people of each frame, best first; what was found and not kept is in `dropped`."""
+        """The people of each frame, best first; what was found and not kept is in `rejected`."""
         return [self._detect(frame) for frame in frames]
 
     def _detect(self, frame: Frame) -> Detections:
@@ -71,16 +72,18 @@ class MoveNetDetector:
     def _choose(self, found: Candidates, size: tuple[int, int]) -> Detections:
         """Those candidates that are people, each once, as detections of a frame of that (height, width)."""
         boxes = _within(_with_keypoints(found.boxes, found.keypoints), size)
-        large, dropped = self.limits.divide(boxes, found.scores)
+        large, rejected = self.limits.divide(boxes, found.scores)
         boxes, scores, keypoints = boxes[large], found.scores[large], found.keypoints[large]
         similarity = keypoint_similarity(keypoints, boxes)
         same = similarity > self.similarity_threshold
-        same |= (box_overlap(boxes) > self.nms_threshold) & (similarity > self.similarity_threshold / 2)
+        same |= (intersection_over_union(boxes, boxes) > self.nms_threshold) & (
+            similarity > self.similarity_threshold / 2
+        )
         kept = suppress(scores, same)
         for row in sorted(set(range(len(boxes))) - set(kept.tolist())):
             x1, y1, x2, y2 = boxes[row].tolist()
-            dropped.append(Dropped((x1, y1, x2, y2), float(scores[row]), "the same person as a better detection"))
-        return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], dropped=dropped)
+            rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), "the same person as a better detection"))
+        return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected)
 
 
 @dataclass

@@ -13,15 +13,6 @@ COCO_SIGMAS = np.array(
 ) / 1000  # fmt: skip
 
 
-def box_overlap(boxes: Float) -> Float:
-    """Intersection over union of every pair: (N, 4) xyxy to (N, N)."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(-1)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
-    return intersection / np.maximum(area[:, None] + area[None] - intersection, 1e-9)
-
-
 def keypoint_similarity(keypoints: Float, boxes: Float, minimum_score: float = 0.1) -> Float:
     """Object keypoint similarity of every pair: (N, 17, 3) and the people's (N, 4) boxes to (N, N).
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.boxes import intersection_over_union
+from fourd_humans.geometry.boxes import intersection_over_union
 
 FrameKey = tuple[str, str]  # video and timestamp
 MOST_PER_FRAME = 50  # labelled boxes of a frame that the official evaluation looks at, the best first
@@ -147,7 +147,7 @@ def read_boxes(
 
 
 def read_label_map(path: Path | str) -> dict[int, str]:
-    """Numbers and names of the classes in an AVA ``.pbtxt``. Raises: FourDHumansError if there are none."""
+    """MotionFeatures and names of the classes in an AVA ``.pbtxt``. Raises: FourDHumansError if there are none."""
     text = Path(path).read_text(encoding="utf-8")
     labels: dict[int, str] = {}
     for item in re.findall(r"\{(.*?)\}", text, re.DOTALL):

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from fourd_humans.motion.clips import Clip
 from fourd_humans.motion.completion import CONTEXT, fill_in
 from fourd_humans.motion.interpolation import turn
-from fourd_humans.motion.pose_transformer import BETAS, ROTATIONS, PoseTransformer
+from fourd_humans.motion.pose_transformer import PoseTransformer
 from fourd_humans.motion.predictor import PosePredictor
-from fourd_humans.training.motion_data import Clip
+from fourd_humans.pose_features import BETAS, ROTATIONS
 
 AHEAD = (1, 5, 10, 25)
 GAPS = (5, 10, 25, 50)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.boxes import intersection_over_union, share_inside
+from fourd_humans.geometry.boxes import intersection_over_union, share_inside
 
 MATCHED = 0.5  # overlap from which a box is right, for CLEAR and IDF1, where nothing else is asked for
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # overlaps over which HOTA is averaged

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 
 from fourd_humans.config import Config
-from fourd_humans.detection.box_files import read_mot
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.posetrack import read_posetrack_results
 from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import MATCHED, Counts, FrameBoxes, TrackingScores, evaluate_tracking, scores
+from fourd_humans.files.box_files import read_mot
 from fourd_humans.people import TrackedFrame
 from fourd_humans.results import ResultWriter, load_tracklets
 

@@ -14,10 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fourd_humans.body.unpickling import read_pickle
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.motion.pose_transformer import NUMBERS, PoseTransformer
+from fourd_humans.files.pickles import read_pickle
+from fourd_humans.motion.pose_transformer import PoseTransformer
+from fourd_humans.pose_features import NUM_POSE_FEATURES
 
 BUILT_IN = Path(str(files(__package__) / "data" / "pose_transformer_lite.safetensors"))
 SETTINGS = "pose_transformer"  # where a file keeps the network's constructor arguments, as JSON
@@ -48,8 +49,8 @@ def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | st
             raise FourDHumansError(f"{path} lacks the mean and std of the poses it was trained on")
         statistics = state.pop("mean"), state.pop("std")
     load_strictly(network, state, path)
-    if any(values.shape != (NUMBERS,) for values in statistics):
-        raise FourDHumansError(f"{path}: mean and std must have {NUMBERS} numbers, not {len(statistics[0])}")
+    if any(values.shape != (NUM_POSE_FEATURES,) for values in statistics):
+        raise FourDHumansError(f"{path}: mean and std must have {NUM_POSE_FEATURES} features, not {len(statistics[0])}")
     network.mean, network.std = (values.float() for values in statistics)
     return network.to(device).eval()
 
@@ -110,9 +111,9 @@ def _released_settings(state: dict[str, Tensor], path: Path) -> str:
 
 
 def _released_statistics(path: Path) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (229,) from the released array of two; numbers that it does not cover stay as they are."""
+    """Mean and std (229,) from the released array of two; features that it does not cover stay as they are."""
     if not path.is_file():
         raise FourDHumansError(f"the released pose transformer needs its statistics: {path} is missing")
     mean, std = (np.ravel(values).astype(np.float32) for values in read_pickle(path))
-    missing = NUMBERS - len(mean)
+    missing = NUM_POSE_FEATURES - len(mean)
     return torch.from_numpy(np.pad(mean, (0, missing))), torch.from_numpy(np.pad(std, (0, missing), constant_values=1))

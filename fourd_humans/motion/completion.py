@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
 from fourd_humans.motion.interpolation import from_picture, mix, neighbours, to_picture, turn
-from fourd_humans.motion.numbers import numbers_of
 from fourd_humans.motion.pose_transformer import ROTATIONS, PoseTransformer
 from fourd_humans.people import Bodies, Float
+from fourd_humans.pose_features import motion_features
 
 CONTEXT = 32  # frames looked at on each side, and in the released layout also kept from one window
 
@@ -28,16 +28,20 @@ def complete(
 ) -> Bodies:
     """The bodies of one person in frames where the person was not seen.
 
-    frames_seen: (K,) ascending. bodies: K rows; those with numbers that are not finite are passed over.
-    frames_missing: (M,). network: fills in the rotations; None, or a gap longer than the network can span, turns every
-    joint evenly from one sighting to the next. Shape, place and crop go evenly from one sighting to the next (place
-    along a straight line in the picture, depth by its logarithm); outside of all sightings they stay.
+    frames_seen: (K,) ascending. bodies: K rows; those with features that are not finite are passed over.
+    frames_missing: (M,). network: fills in the rotations; None, or a gap longer than the network can span, interpolates
+    every joint between the observations around it (slerp). Shape, translation and crop are interpolated likewise (the
+    translation along a straight line in the image, depth by its logarithm) and held constant outside all observations.
 
     Returns M rows without textures.
     Raises: FourDHumansError where no frame was seen.
     """
-    numbers = numbers_of(bodies)
-    frames_seen, bodies, values = frames_seen[numbers.usable], bodies[numbers.usable], numbers.values[numbers.usable]
+    features = motion_features(bodies)
+    frames_seen, bodies, values = (
+        frames_seen[features.usable],
+        bodies[features.usable],
+        features.values[features.usable],
+    )
     if not len(frames_seen):
         raise FourDHumansError("a person who is not seen in any frame cannot be completed")
     before, after, share = neighbours(frames_seen, frames_missing)
@@ -78,28 +82,28 @@ def with_joints(bodies: Bodies, body_model: BodyModel) -> Bodies:
 
 
 @torch.inference_mode()
-def fill_in(network: PoseTransformer, numbers: Float, known: NDArray[np.bool_]) -> tuple[Float, NDArray[np.bool_]]:
+def fill_in(network: PoseTransformer, features: Float, known: NDArray[np.bool_]) -> tuple[Float, NDArray[np.bool_]]:
     """What the network reads in every frame of sequences of any length.
 
-    numbers: (B, T, 229). known: (T,) bool, of all of them; the numbers of other frames are not looked at.
+    features: (B, T, 229). known: (T,) bool, of all of them; the features of other frames are not looked at.
     Returns (B, T, 229), and (T,) bool where there is an answer: where the network saw a known frame within reach. In
     the plain layout only unknown frames are answered.
     """
-    filled = np.zeros_like(numbers)
+    filled = np.zeros_like(features)
     answered = np.zeros(len(known), bool)
     windows = _released_windows(len(known)) if network.has_bottleneck else _gap_windows(known, network.frames)
     for window, kept in windows:
         if known[window].any():
             inside = slice(kept.start - window.start, kept.stop - window.start)
-            filled[:, kept] = _read(network, numbers[:, window], known[window])[:, inside]
+            filled[:, kept] = _read(network, features[:, window], known[window])[:, inside]
             answered[kept] = True
     return filled, answered
 
 
-def _read(network: PoseTransformer, numbers: Float, known: NDArray[np.bool_]) -> Float:
+def _read(network: PoseTransformer, features: Float, known: NDArray[np.bool_]) -> Float:
     device, count = network.mean.device, len(known)
     padding = network.frames - count if network.has_bottleneck else 0
-    poses = torch.from_numpy(np.pad(numbers, ((0, 0), (0, padding), (0, 0)))).to(device)
+    poses = torch.from_numpy(np.pad(features, ((0, 0), (0, padding), (0, 0)))).to(device)
     masked = torch.from_numpy(np.pad(~known, (0, padding), constant_values=True)).to(device)
     return network(poses, masked.expand(len(poses), -1))[:, :count].cpu().numpy()
 
@@ -124,3 +128,17 @@ def _gap_windows(known: NDArray[np.bool_], longest: int) -> list[tuple[slice, sl
         if context > 0:
             windows.append((slice(max(start - context, 0), min(stop + context, len(known))), slice(start, stop)))
     return windows
+
+
+def boxes_around(bodies: Bodies, reference: Bodies, reference_boxes: Float) -> Float:
+    """Boxes (N, 4) for bodies that were not detected, as wide around their joints as the reference boxes around theirs.
+
+    bodies: N rows. reference, reference_boxes: the same people's rows where they were detected, at least one.
+    """
+    low, high = reference.joints_2d.min(1), reference.joints_2d.max(1)
+    size = np.maximum(high - low, 1.0)
+    before = np.clip(np.mean((low - reference_boxes[:, :2]) / size, axis=0), -0.5, 1.0)
+    after = np.clip(np.mean((reference_boxes[:, 2:] - high) / size, axis=0), -0.5, 1.0)
+    low, high = bodies.joints_2d.min(1), bodies.joints_2d.max(1)
+    size = high - low
+    return np.concatenate([low - before * size, high + after * size], axis=1).astype(np.float32)

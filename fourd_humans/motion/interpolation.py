@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 Float = NDArray[np.float32]
 

@@ -1,10 +1,4 @@
-"""Where a track's person will be: linear prediction with intervals, the location part of PHALP's tracklet prediction.
-
-A *location vector* has 99 numbers: the 45 joints (x, y) as fractions of the square that the image is padded to, the
-last joint being the root; then a 3x3 block whose row 0 is the translation (x, y, z) in the released convention (focal
-length 5000 at 256 pixels), row 1 the half-widths of the prediction intervals of x, y and z, and row 2 unused. An
-observed location repeats its translation in all three rows.
-"""
+"""Location prediction of PHALP: linear regression over a track's history, with prediction intervals."""
 
 from __future__ import annotations
 
@@ -12,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-LOCATION_SIZE = 99
-ROOT = slice(88, 90)
-TRANSLATION = slice(90, 93)
-DEPTH = 92  # the translation's z
-INTERVAL = slice(93, 96)
-UNUSED = slice(96, 99)
+from fourd_humans.pose_features import DEPTH, INTERVAL, ROOT, TRANSLATION, UNUSED
 
 RELEASED_FOCAL_LENGTH = 5000.0
 RELEASED_IMAGE_SIZE = 256.0

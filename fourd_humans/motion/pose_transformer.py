@@ -3,7 +3,7 @@
 Humans in 4D, section 4 and supplement S.4. Every frame of one person is a token; a learned mask token stands for a
 frame that is missing or yet to come, and the network says from the other tokens what belongs there.
 
-A frame is 229 numbers: global orientation (9, a row-major matrix), body pose (207), betas (10), camera (3).
+A frame is 229 features: global orientation (9, a row-major matrix), body pose (207), betas (10), camera (3).
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fourd_humans.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
+from fourd_humans.geometry.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
 from fourd_humans.motion.time_kernel import Blend, TimeKernel
+from fourd_humans.pose_features import CAMERA, NUM_POSE_FEATURES, ROTATIONS
 
-NUMBERS = 229
-ROTATIONS = slice(0, 216)
-BETAS = slice(216, 226)
-CAMERA = slice(226, 229)
 STATE = 144 + 10 + 3  # rotations in 6D, betas, camera
 UNATTENDED = -1000.0  # the released code's attention score of what is not there
 SINUSOIDS = 10000  # length of the position tables that the released checkpoint carries along
@@ -62,7 +59,9 @@ class PoseTransformer(nn.Module):
         self.frames = frames
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
         self.pos_embedding_learned1 = nn.Parameter(0.3 * sinusoids(frames, width)[None])
-        self.pose_shape_encoder = nn.Sequential(nn.Linear(NUMBERS, NUMBERS), nn.ReLU(), nn.Linear(NUMBERS, width))
+        self.pose_shape_encoder = nn.Sequential(
+            nn.Linear(NUM_POSE_FEATURES, NUM_POSE_FEATURES), nn.ReLU(), nn.Linear(NUM_POSE_FEATURES, width)
+        )
         self.dropout = nn.Dropout(dropout)
         self.transformer1 = Blocks(width, depth, heads, head_width, mlp_width, dropout)
         self.has_bottleneck = bottleneck is not None
@@ -78,16 +77,16 @@ class PoseTransformer(nn.Module):
             self.pos_embedding = nn.Parameter(sinusoids(SINUSOIDS, width), requires_grad=False)
             self.pe = nn.Parameter(sinusoids(SINUSOIDS, width), requires_grad=False)
             self.transformer = Blocks(width, depth, heads, head_width, mlp_width, dropout).requires_grad_(False)
-        self.smpl_head = nn.ModuleList([PoseHead(width, readout_width, readout_steps, told=start == "seen")])
+        self.smpl_head = nn.ModuleList([PoseHead(width, readout_width, readout_steps, conditioned=start == "seen")])
         self.loca_head = nn.ModuleList([three_layers(width, width, 3)])
         if actions:
             self.action_head_ava = nn.ModuleList([nn.Sequential(nn.Linear(width, actions))])
         self.start = TimeKernel() if start == "seen" else None
-        self.register_buffer("mean", torch.zeros(NUMBERS), persistent=False)
-        self.register_buffer("std", torch.ones(NUMBERS), persistent=False)
+        self.register_buffer("mean", torch.zeros(NUM_POSE_FEATURES), persistent=False)
+        self.register_buffer("std", torch.ones(NUM_POSE_FEATURES), persistent=False)
 
     def normalise(self, poses: Tensor) -> Tensor:
-        """Raw numbers (..., 229) to zero mean and unit deviation over the training data."""
+        """Raw features (..., 229) to zero mean and unit std over the training data."""
         return (poses - self.mean) / self.std
 
     def encode(
@@ -95,7 +94,7 @@ class PoseTransformer(nn.Module):
     ) -> Tensor:
         """The output tokens (B, T, width) of raw poses (B, T, 229).
 
-        masked: (B, T) bool, frames that the mask token stands for; their numbers are not looked at.
+        masked: (B, T) bool, frames that the mask token stands for; their features are not looked at.
         missing: (B, T) bool, frames that do not exist at all and attend to nothing; they are given the pose's token
             unless also masked. None: all exist.
         times: (B, T) positions in the sequence, below `frames`. None: 0, 1, 2, … Only the plain layout takes others,
@@ -115,29 +114,29 @@ class PoseTransformer(nn.Module):
         return tokens
 
     def read_pose(self, tokens: Tensor, start: Blend | None = None) -> Tensor:
-        """Raw numbers (..., 229) from output tokens (..., width), with the location as camera; `start`: see `blend`."""
+        """Raw features (..., 229) from output tokens (..., width); `start`: see `blend`."""
         return torch.cat([self.smpl_head[0](tokens, start)[..., :226], self.read_location(tokens, start)], -1)
 
     def read_location(self, tokens: Tensor, start: Blend | None = None) -> Tensor:
         """Camera translations (..., 3), with depth divided by 200, from output tokens (..., width)."""
         location = self.loca_head[0](tokens)
-        return location if start is None else start.numbers[..., CAMERA] + start.deviation[..., CAMERA] * location
+        return location if start is None else start.features[..., CAMERA] + start.std[..., CAMERA] * location
 
     def read_actions(self, tokens: Tensor) -> Tensor:
         """Action scores (..., actions), before the sigmoid, from output tokens (..., width)."""
         return self.action_head_ava[0](tokens)
 
     def blend(self, poses: Tensor, masked: Tensor, times: Tensor | None = None) -> Blend | None:
-        """What the heads start from, in raw numbers, or None for the mean pose. Arguments as for `encode`."""
+        """What the heads start from, in raw features, or None for the mean pose. Arguments as for `encode`."""
         if self.start is None:
             return None
         if times is None:
             times = torch.arange(poses.shape[1], device=poses.device).expand(poses.shape[:2])
-        numbers, deviation = self.start(self.normalise(poses), ~masked, times)
-        return Blend(numbers * self.std + self.mean, deviation * self.std)
+        features, std = self.start(self.normalise(poses), ~masked, times)
+        return Blend(features * self.std + self.mean, std * self.std)
 
     def forward(self, poses: Tensor, masked: Tensor, times: Tensor | None = None) -> Tensor:
-        """Raw numbers (B, T, 229) of all frames, masked ones included; arguments as for `encode`."""
+        """Raw features (B, T, 229) of all frames, masked ones included; arguments as for `encode`."""
         return self.read_pose(self.encode(poses, masked, times=times), self.blend(poses, masked, times))
 
 
@@ -203,7 +202,7 @@ class FeedForward(nn.Module):
 class PoseHead(nn.Module):
     """Reads pose, shape and camera by correcting a start a few times, as HMR does, with rotations in 6D.
 
-    told: True if the start comes with deviations. They go into the corrections, which are then in units of them: small
+    told: True if the start comes with stds. They go into the corrections, which are then in units of them: small
     where the start is good.
     """
 
@@ -211,13 +210,13 @@ class PoseHead(nn.Module):
     init_betas: Tensor
     init_cam: Tensor
 
-    def __init__(self, width: int, hidden: int, steps: int, told: bool) -> None:
+    def __init__(self, width: int, hidden: int, steps: int, conditioned: bool) -> None:
         super().__init__()
         self.steps = steps
         self.register_buffer("init_body_pose", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)[None])
         self.register_buffer("init_betas", torch.zeros(1, 10))
         self.register_buffer("init_cam", torch.zeros(1, 3))
-        self.fc1 = nn.Linear(width + STATE + (STATE if told else 0), hidden)
+        self.fc1 = nn.Linear(width + STATE + (STATE if conditioned else 0), hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.decpose = nn.Linear(hidden, 144)
         self.decshape = nn.Linear(hidden, 10)
@@ -231,7 +230,7 @@ class PoseHead(nn.Module):
             state = torch.cat([self.init_body_pose, self.init_betas, self.init_cam], -1)
             state, unit, known = state.expand(*tokens.shape[:-1], -1), torch.ones_like(state), tokens
         else:
-            state, unit = _to_6d(start.numbers), _to_6d(start.deviation)
+            state, unit = _to_6d(start.features), _to_6d(start.std)
             known = torch.cat([tokens, unit], -1)
         for _ in range(self.steps):
             features = self.fc2(self.fc1(torch.cat([known, state], -1)).relu()).relu()
@@ -241,10 +240,10 @@ class PoseHead(nn.Module):
         return torch.cat([rotations.flatten(-3), state[..., 144:]], -1)
 
 
-def _to_6d(numbers: Tensor) -> Tensor:
+def _to_6d(features: Tensor) -> Tensor:
     """(..., 229) -> (..., 157): of each rotation matrix the first two columns, one after the other."""
-    rotations = matrix_to_rotation_6d(numbers[..., ROTATIONS].unflatten(-1, (24, 3, 3)))
-    return torch.cat([rotations.flatten(-2), numbers[..., 216:]], -1)
+    rotations = matrix_to_rotation_6d(features[..., ROTATIONS].unflatten(-1, (24, 3, 3)))
+    return torch.cat([rotations.flatten(-2), features[..., 216:]], -1)
 
 
 def three_layers(width: int, hidden: int, out: int) -> nn.Sequential:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.body.camera import Intrinsics, crop_camera
-from fourd_humans.body.rotations import nearest_rotation
+from fourd_humans.geometry.camera import Intrinsics, crop_camera
+from fourd_humans.geometry.rotations import nearest_rotation
 from fourd_humans.motion.interpolation import from_picture, to_picture
 from fourd_humans.people import Bodies, Float
 

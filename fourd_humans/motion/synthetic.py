@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.body.rotations import axis_angle_to_matrix
+from fourd_humans.geometry.rotations import axis_angle_to_matrix
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -49,16 +49,16 @@ STANDING = {16: (5, -5, -72), 18: (0, -15, 0), 4: (5, 0, 0), 1: (-3, 0, 3)}  # d
 
 @dataclass(frozen=True)
 class SyntheticMotion:
-    """Motion of N people over T frames. poses: (N, T, 229) raw numbers. frame_rates: (N,) frames a second."""
+    """Motion of N people over T frames. poses: (N, T, 229) raw features. frame_rates: (N,) frames a second."""
 
     poses: Floats
     frame_rates: Array
 
 
 def synthesise(people: int, frames: int, seed: int) -> SyntheticMotion:
-    """Motion of as many people as asked for, each at a frame rate of its own between 12 and 60 a second.
+    """Motion of as many people as requested, each at a frame rate of its own between 12 and 60 a second.
 
-    The camera numbers are the full-image translation with its depth divided by 200, for the default long focal length.
+    The camera features are the full-image translation with its depth divided by 200, for the default long focal length.
     """
     rng = np.random.default_rng([seed, 229])
     rates = np.exp(rng.uniform(np.log(12), np.log(60), people))
@@ -105,12 +105,12 @@ def synthesise(people: int, frames: int, seed: int) -> SyntheticMotion:
     translation[..., 2] = np.maximum(translation[..., 2], 2.0) / 200
     betas = np.repeat(rng.normal(0, 1, (people, 1, 10)), frames, 1)
     body = _matrices(np.radians(angles).reshape(people, frames, 23, 3))
-    numbers = [orient.reshape(people, frames, 9), body.reshape(people, frames, 207), betas, translation]
-    return SyntheticMotion(np.concatenate(numbers, -1).astype(np.float32), rates)
+    features = [orient.reshape(people, frames, 9), body.reshape(people, frames, 207), betas, translation]
+    return SyntheticMotion(np.concatenate(features, -1).astype(np.float32), rates)
 
 
 def add_noise(poses: Floats, rng: np.random.Generator) -> Floats:
-    """Raw numbers (N, T, 229) as a recovery from pictures would give them: jitter, drift and short blunders.
+    """Raw features (N, T, 229) as a recovery from pictures would give them: jitter, drift and short blunders.
 
     Rotations err by a few degrees, partly alike from frame to frame, and for some frames several times as much. What a
     picture shows least, how far limbs are turned about their own axis, drifts slowly and further. Sizes are those seen

@@ -15,14 +15,14 @@ OFFSET_VARIANCE = 5.0  # of a person's own constant around the mean; large, so t
 
 
 class Blend(NamedTuple):
-    """Numbers (B, T, 229) for every frame, and how far from the truth each is to be expected (B, T, 229)."""
+    """MotionFeatures (B, T, 229) for every frame, and how far from the truth each is to be expected (B, T, 229)."""
 
-    numbers: Tensor
-    deviation: Tensor
+    features: Tensor
+    std: Tensor
 
 
 class TimeKernel(nn.Module):
-    """The best linear guess of every frame's numbers from the seen frames, for motion of known covariance over time.
+    """The best linear guess of every frame's features from the seen frames, for motion of known covariance over time.
 
     This is Gaussian process regression (simple kriging) over the frame number, with one covariance for each part of the
     body: Matérn 3/2 kernels of a few time scales, a constant, and the noise of what was seen. All are learned. One
@@ -41,28 +41,28 @@ class TimeKernel(nn.Module):
         part_of_number = [part for part in PARTS for _ in range(9)] + [BETAS_PART] * 10 + [CAMERA_PART] * 3
         self.register_buffer("part_of_number", torch.tensor(part_of_number), persistent=False)
 
-    def forward(self, numbers: Tensor, known: Tensor, times: Tensor) -> Blend:
-        """Blend normalised `numbers` (B, T, 229) of the frames `known` (B, T) at `times` (B, T) for every frame."""
-        with torch.autocast(numbers.device.type, enabled=False):
-            return self._blend(numbers.float(), known, times)
+    def forward(self, features: Tensor, known: Tensor, times: Tensor) -> Blend:
+        """Blend normalised `features` (B, T, 229) of the frames `known` (B, T) at `times` (B, T) for every frame."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self._blend(features.float(), known, times)
 
-    def _blend(self, numbers: Tensor, known: Tensor, times: Tensor) -> Blend:
+    def _blend(self, features: Tensor, known: Tensor, times: Tensor) -> Blend:
         # Whoever was seen in the same frames shares the weights.
         when = torch.where(known, times, ~times)
         patterns, which = torch.unique(when, dim=0, return_inverse=True)
-        weights, deviation = self.weights(torch.where(patterns < 0, ~patterns, patterns), patterns >= 0)
-        weights, deviation = weights.to(numbers.dtype)[which], deviation.to(numbers.dtype)[which]
-        values = numbers.masked_fill(~known[..., None], 0.0)
-        blended = torch.zeros_like(numbers)
+        weights, std = self.weights(torch.where(patterns < 0, ~patterns, patterns), patterns >= 0)
+        weights, std = weights.to(features.dtype)[which], std.to(features.dtype)[which]
+        values = features.masked_fill(~known[..., None], 0.0)
+        blended = torch.zeros_like(features)
         for part in range(weights.shape[1]):
             chosen = self.part_of_number == part
             blended[..., chosen] = weights[:, part] @ values[..., chosen]
-        return Blend(blended, deviation[..., self.part_of_number])
+        return Blend(blended, std[..., self.part_of_number])
 
     def weights(self, times: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of frame j's numbers goes into frame i, for each part of the body (B, 6, T, T), in float64.
+        """How much of frame j's features goes into frame i, for each part of the body (B, 6, T, T), in float64.
 
-        And the deviation (B, T, 6) to expect of the result.
+        And the std (B, T, 6) to expect of the result.
         """
         present = known.double()[:, None]
         covariance = self._covariance(times)

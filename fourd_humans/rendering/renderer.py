@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.body.camera import Intrinsics
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.camera import Intrinsics
+from fourd_humans.geometry.rasteriser import NEAR, camera_row, fill, to_screen, touched
 from fourd_humans.people import TrackedFrame
 from fourd_humans.rendering.labels import Tags, dashed_box
 from fourd_humans.rendering.palette import track_colour
-from fourd_humans.rendering.rasteriser import NEAR, camera_row, fill, to_screen, touched
 from fourd_humans.rendering.shading import composite, vertex_normals
 from fourd_humans.rendering.views import DIRECTIONS, SteadyRange, View, ordinary_depth_scale
 
@@ -83,7 +83,7 @@ class Renderer:
         scene = self._scene(frame)
         scale = self._depth_scale or ordinary_depth_scale(scene.intrinsics.focal_length, size)
         spread = scene.with_depths_scaled(scale)
-        shown = self._range.update(spread.positions[np.isfinite(spread.positions).all(1)], restart=frame.shot)
+        shown = self._range.update(spread.positions[np.isfinite(spread.positions).all(1)], restart=frame.is_cut)
         pictures = []
         for name, panel in zip(self._views, [size, *self._panel_sizes(size)], strict=False):
             if name == "overlay":

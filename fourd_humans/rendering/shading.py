@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fourd_humans.rendering.rasteriser import barycentric
+from fourd_humans.geometry.rasteriser import barycentric
 
 # Lights in the camera frame. The key light comes over the viewer's left shoulder, the other from the viewer.
 _KEY = (-0.45, -0.62, -0.64)

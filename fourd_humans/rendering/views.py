@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.body.camera import Intrinsics
+from fourd_humans.geometry.camera import Intrinsics
 from fourd_humans.rendering.labels import caption
 
 ORDINARY_FIELD_OF_VIEW = 55.0  # degrees across the longer side: a phone's or a camcorder's

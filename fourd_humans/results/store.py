@@ -6,12 +6,12 @@ import logging
 import os
 from pathlib import Path, PurePath
 
-from fourd_humans.body.unpickling import Refused
 from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.files.pickles import Refused
 from fourd_humans.people import TrackedFrame
-from fourd_humans.results.released import Embed, from_entry, to_entry
+from fourd_humans.results.phalp_format import Embed, from_entry, to_entry
 from fourd_humans.results.stream import DictWriter, read_dict
-from fourd_humans.results.tracklets import Tracklets
+from fourd_humans.tracklets import Tracklets
 
 log = logging.getLogger(__name__)
 

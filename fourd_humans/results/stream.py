@@ -20,7 +20,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.body.unpickling import Refused, array_calls
+from fourd_humans.files.pickles import Refused, array_calls
 
 PROTOCOL = 3  # the last without frames, which could not be put together like this
 COMPRESSION = 3  # zlib's level, as joblib's files of the released tracker have it

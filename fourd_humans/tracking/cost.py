@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from fourd_humans.motion.location import DEPTH, INTERVAL, ROOT
+from fourd_humans.pose_features import DEPTH, INTERVAL, ROOT
 
 TEXTURE_RATE = 4.0536
 POSE_RATE = 1.3070

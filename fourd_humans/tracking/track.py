@@ -88,7 +88,7 @@ class Track:
     unreported: list[TrackRecord] = field(default_factory=list)
 
     @classmethod
-    def born(cls, id: int, observation: Observation, history: int) -> Self:
+    def create(cls, id: int, observation: Observation, history: int) -> Self:
         """A tentative track whose history repeats its first observation, which is also what it expects next."""
         expected = Expected(observation.pose, observation.location)
         return cls(
@@ -101,12 +101,12 @@ class Track:
             next=expected,
         )
 
-    def see(self, observation: Observation, shot: bool, mixing: float) -> None:
+    def update(self, observation: Observation, is_cut: bool, mixing: float) -> None:
         """Append an observation. Across a cut (`shot`) the old locations mean nothing: the new one replaces them."""
         self.times = np.append(self.times[1:], observation.frame)
         self.poses = np.concatenate([self.poses[1:], observation.pose[None]])
         self.locations = np.concatenate([self.locations[1:], observation.location[None]])
-        if shot:
+        if is_cut:
             self.locations[:] = observation.location
         self.texture = mix_textures(self.texture, observation.texture, mixing * observation.score**2)
         self.hits += 1

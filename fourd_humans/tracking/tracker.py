@@ -13,7 +13,7 @@ from fourd_humans.errors import UsageError
 from fourd_humans.motion.location import predict_locations
 from fourd_humans.people import Bodies, Detections
 from fourd_humans.tracking.cost import TextureDistance, association_cost
-from fourd_humans.tracking.hidden import Joints, hidden_people
+from fourd_humans.tracking.hidden_people import Joints, hidden_people
 from fourd_humans.tracking.observation import observe
 from fourd_humans.tracking.track import Expected, Observation, Track, TrackRecord, TrackState
 
@@ -77,7 +77,7 @@ class Tracker:
         self._next_id = 1
 
     def update(
-        self, frame_index: int, size: tuple[int, int], detections: Detections, bodies: Bodies, shot: bool = False
+        self, frame_index: int, size: tuple[int, int], detections: Detections, bodies: Bodies, is_cut: bool = False
     ) -> list[TrackRecord]:
         """Take the people of the next frame; get the confirmed tracks' records, of earlier frames too once confirmed.
 
@@ -87,8 +87,8 @@ class Tracker:
         Raises: ValueError for bodies that are not finite or not in front of the camera.
         """
         observations = observe(frame_index, size, detections, bodies)
-        association = self.associate(observations, shot)
-        detections = replace(detections, dropped=[])  # of the frame, not of its people
+        association = self.associate(observations, is_cut)
+        detections = replace(detections, rejected=[])  # of the frame, not of its people
         bodies = replace(bodies, texture=None)  # a megabyte each, which no track needs to keep
 
         hidden = [track for track in self.tracks if track.time_since_seen]
@@ -98,7 +98,7 @@ class Tracker:
             people[track.id] = detection, replace(body, texture=observation.texture[None])
         return self._report(frame_index, people)
 
-    def associate(self, observations: Sequence[Observation], shot: bool = False) -> Association:
+    def associate(self, observations: Sequence[Observation], is_cut: bool = False) -> Association:
         """One step on bare numbers: match the observations of one frame, update all tracks, predict the next frame."""
         for track in self.tracks:
             track.time_since_seen += 1
@@ -108,7 +108,7 @@ class Tracker:
         for row, column in np.stack(linear_sum_assignment(cost), axis=1).tolist():
             if cost[row, column] <= self.threshold:
                 track = owners[column] = self.tracks[row]
-                track.see(observations[column], shot, self.texture_mixing)
+                track.update(observations[column], is_cut, self.texture_mixing)
                 if track.hits >= self.min_hits or observations[column].annotated:
                     track.state = TrackState.CONFIRMED
 
@@ -147,7 +147,7 @@ class Tracker:
             track.next = Expected(pose, location)
 
     def _start(self, observation: Observation) -> Track:
-        track = Track.born(self._next_id, observation, self.history)
+        track = Track.create(self._next_id, observation, self.history)
         if self.min_hits == 1:
             track.state = TrackState.CONFIRMED
         self._next_id += 1

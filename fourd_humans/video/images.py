@@ -65,7 +65,7 @@ def open_images(path: Path, start: Position | None = None, end: Position | None 
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """One image as (H, W, 3) RGB uint8, turned upright as its EXIF orientation says; alpha is dropped.
+    """One image as (H, W, 3) RGB uint8, turned upright as its EXIF orientation says; alpha is rejected.
 
     Raises: FourDHumansError naming the file where it cannot be read, also when only its end is missing.
     """

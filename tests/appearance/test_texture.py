@@ -6,8 +6,8 @@ import torch
 
 from fourd_humans.appearance.texture import IMAGENET_DEVIATION, IMAGENET_MEAN, Appearance
 from fourd_humans.body.atlas import TextureAtlas
-from fourd_humans.body.camera import crop_camera, project, released_intrinsics
 from fourd_humans.body.model import BodyModel
+from fourd_humans.geometry.camera import crop_camera, project, released_intrinsics
 from fourd_humans.people import Bodies, Detections, Frame, Mask
 
 SIZE = (360, 900)

@@ -11,7 +11,7 @@ import torch
 from fourd_humans.body.joints import COCO_17, COCO_NAMES, JOINT_NAMES, LANDMARK_VERTICES, OPENPOSE_25, ROOT
 from fourd_humans.body.loading import OPEN_BODY
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.rotations import axis_angle_to_matrix
+from fourd_humans.geometry.rotations import axis_angle_to_matrix
 
 
 @pytest.fixture(scope="module")

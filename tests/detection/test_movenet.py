@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fourd_humans.detection.movenet import WEIGHTS, MoveNetDetector, decode, prepare
-from fourd_humans.detection.nms import box_overlap, keypoint_similarity, suppress
+from fourd_humans.detection.nms import keypoint_similarity, suppress
+from fourd_humans.geometry.boxes import intersection_over_union
 from fourd_humans.people import Frame
 from fourd_humans.video import open_source
 
@@ -82,7 +83,7 @@ def test_everybody_is_found_once(detector):
     (found,) = detector(frames_of("two_people.mp4", 30, 1))
     assert len(found) == 3
     assert (np.diff(found.scores) <= 0).all()
-    assert (box_overlap(found.boxes)[~np.eye(3, dtype=bool)] < 0.6).all()
+    assert (intersection_over_union(found.boxes, found.boxes)[~np.eye(3, dtype=bool)] < 0.6).all()
     width, height = found.boxes[:, 2] - found.boxes[:, 0], found.boxes[:, 3] - found.boxes[:, 1]
     assert (height > 300).all()
     assert (width > 50).all()
@@ -113,7 +114,7 @@ def test_what_is_not_kept_is_said():
     (found,) = MoveNetDetector(score_threshold=0.5, min_height=800, threads=1)(frames)
     assert (found.scores >= 0.5).all()
     assert ((found.boxes[:, 3] - found.boxes[:, 1]) >= 800).all()
-    reasons = " ".join(dropped.reason for dropped in found.dropped)
+    reasons = " ".join(rejected.reason for rejected in found.rejected)
     assert "score" in reasons
     assert "smaller" in reasons
 

@@ -78,7 +78,7 @@ def test_the_picture_of_the_reference(detector, vitdet_reference):
         assert not h or (
             x1 - 1 <= mask.left and mask.left + w <= x2 + 1 and y1 - 1 <= mask.top and mask.top + h <= y2 + 1
         )
-    assert all(0.15 <= person.score < 0.3 and person.reason == "its score is below 0.3" for person in found.dropped)
+    assert all(0.15 <= person.score < 0.3 and person.reason == "its score is below 0.3" for person in found.rejected)
 
 
 def test_small_people_are_dropped_with_the_reason(small_vitdet, detector, vitdet_reference):
@@ -92,7 +92,7 @@ def test_small_people_are_dropped_with_the_reason(small_vitdet, detector, vitdet
     assert 0 < large.sum() < len(everybody)
     np.testing.assert_allclose(found.boxes, everybody.boxes[large])
     assert len(found.masks) == large.sum()
-    small = [person for person in found.dropped if person.reason == "smaller than 20x10 pixels"]
+    small = [person for person in found.rejected if person.reason == "smaller than 20x10 pixels"]
     assert len(small) == (~large).sum()
 
 
@@ -101,7 +101,7 @@ def test_a_frame_without_people(small_vitdet):
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == (0,)
     assert found.masks == []
-    assert found.dropped == []
+    assert found.rejected == []
 
 
 def test_frames_of_any_size_in_one_batch(detector):

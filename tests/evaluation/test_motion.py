@@ -6,11 +6,11 @@ import torch
 from click.testing import CliRunner
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.rotations import axis_angle_to_matrix
 from fourd_humans.cli import main
 from fourd_humans.evaluation.motion import AHEAD, GAPS, HISTORY, evaluate_motion, keep_turning, slerp
+from fourd_humans.geometry.rotations import axis_angle_to_matrix
 from fourd_humans.motion.checkpoint import load_pose_transformer
-from fourd_humans.training.motion_data import Clip, synthetic_clips
+from fourd_humans.motion.clips import Clip, synthetic_clips
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from fourd_humans.body.joints import COCO_17, HEAD, NECK
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.coco import read_coco_keypoints
+from fourd_humans.evaluation.datasets.hmr2_npz import read_released
 from fourd_humans.evaluation.datasets.people import COMMON_14, SKELETON_24
 from fourd_humans.evaluation.datasets.posetrack import POINTS, read_posetrack_people, read_posetrack_sequences
-from fourd_humans.evaluation.datasets.released import read_released
 from fourd_humans.evaluation.datasets.three_dpw import read_3dpw
 
 FRAMES = 4

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.boxes import intersection_over_union
 from fourd_humans.evaluation.tracking import ALPHAS, FrameBoxes, evaluate_tracking, scores
+from fourd_humans.geometry.boxes import intersection_over_union
 
 
 def frame(*people, ignored=()):

@@ -49,17 +49,3 @@ def lite_network():
         frames=128, width=16, depth=1, heads=2, head_width=8, mlp_width=16, bottleneck=None, readout_width=16,
         readout_steps=1, start="seen", actions=0,
     ).eval()  # fmt: skip
-
-
-@pytest.fixture
-def random_poses():
-    """(shape) -> random raw numbers (*shape, 229) that are rotations, betas and a camera."""
-
-    def make(*shape: int, seed: int = 0) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        matrices = np.linalg.qr(rng.normal(size=(*shape, 24, 3, 3)))[0]
-        matrices[..., 0] *= np.linalg.det(matrices)[..., None]
-        rest = rng.normal(size=(*shape, 13))
-        return np.concatenate([matrices.reshape(*shape, 216), rest], -1).astype(np.float32)
-
-    return make

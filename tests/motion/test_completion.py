@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.body.camera import Intrinsics, project
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.rotations import axis_angle_to_matrix
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.geometry.rotations import axis_angle_to_matrix
 from fourd_humans.motion.completion import complete, fill_in
 from fourd_humans.people import Bodies
 

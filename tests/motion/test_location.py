@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fourd_humans.motion.hold import hold_pose
-from fourd_humans.motion.location import DEPTH, INTERVAL, ROOT, TRANSLATION, UNUSED, predict_locations
+from fourd_humans.motion.location import predict_locations
+from fourd_humans.pose_features import DEPTH, INTERVAL, ROOT, TRANSLATION, UNUSED
 
 
 def location(x: float, y: float, z: float) -> np.ndarray:

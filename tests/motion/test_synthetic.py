@@ -44,9 +44,9 @@ def test_a_mirrored_body_is_the_mirror_image():
     body = BodyModel.open_body()
     poses = synthesise(1, 3, 0).poses[0]
 
-    def skeleton(numbers):
-        rotations = torch.from_numpy(numbers[:, :216].reshape(-1, 24, 3, 3))
-        joints = body.skeleton(rotations[:, :1], rotations[:, 1:], torch.zeros(len(numbers), 10)).numpy()
+    def skeleton(features):
+        rotations = torch.from_numpy(features[:, :216].reshape(-1, 24, 3, 3))
+        joints = body.skeleton(rotations[:, :1], rotations[:, 1:], torch.zeros(len(features), 10)).numpy()
         return joints - joints[:, :1]
 
     order = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]

@@ -4,8 +4,8 @@ from fourd_humans.motion.time_kernel import TimeKernel
 
 
 def blend(kernel, values, known):
-    numbers = torch.zeros(1, len(values), 229) + torch.tensor(values)[None, :, None]
-    return kernel(numbers, torch.tensor(known)[None], torch.arange(len(values))[None]).numbers[0]
+    features = torch.zeros(1, len(values), 229) + torch.tensor(values)[None, :, None]
+    return kernel(features, torch.tensor(known)[None], torch.arange(len(values))[None]).features[0]
 
 
 @torch.no_grad()
@@ -31,16 +31,16 @@ def test_what_does_not_move_stays():
 def test_people_seen_in_other_frames_have_their_own_weights():
     kernel = TimeKernel()
     torch.manual_seed(0)
-    numbers, known = torch.randn(4, 12, 229), torch.rand(4, 12) < 0.5
+    features, known = torch.randn(4, 12, 229), torch.rand(4, 12) < 0.5
     times = torch.arange(12).expand(4, 12)
-    together = kernel(numbers, known, times).numbers
+    together = kernel(features, known, times).features
     for i in range(4):
-        torch.testing.assert_close(kernel(numbers[i : i + 1], known[i : i + 1], times[:1]).numbers[0], together[i])
+        torch.testing.assert_close(kernel(features[i : i + 1], known[i : i + 1], times[:1]).features[0], together[i])
 
 
 @torch.no_grad()
 def test_the_farther_from_what_was_seen_the_larger_the_expected_deviation():
     known = torch.zeros(1, 40, dtype=torch.bool)
     known[:, :7] = True
-    deviation = TimeKernel()(torch.zeros(1, 40, 229), known, torch.arange(40)[None]).deviation[0]
-    assert (deviation[7:].diff(dim=0) > 0).all()
+    std = TimeKernel()(torch.zeros(1, 40, 229), known, torch.arange(40)[None]).std[0]
+    assert (std[7:].diff(dim=0) > 0).all()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.body.model import BodyModel
+from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourd_humans.body.camera import Intrinsics
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.camera import Intrinsics
+from fourd_humans.geometry.rasteriser import rasterise
 from fourd_humans.rendering.palette import track_colour
-from fourd_humans.rendering.rasteriser import rasterise
 from fourd_humans.rendering.renderer import Renderer
 
 SIZE = (120, 160)

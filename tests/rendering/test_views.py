@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fourd_humans.body.camera import project
+from fourd_humans.geometry.camera import project
 from fourd_humans.rendering.views import FROM_ABOVE, FROM_THE_SIDE, SteadyRange, View, ordinary_depth_scale
 
 BOX = np.array([[-2.0, -1, 3], [2, 1, 9]])

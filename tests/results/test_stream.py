@@ -7,7 +7,7 @@ import joblib
 import numpy as np
 import pytest
 
-from fourd_humans.body.unpickling import Refused
+from fourd_humans.files.pickles import Refused
 from fourd_humans.results.stream import DictWriter, read_dict
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
 from fourd_humans.motion.hold import hold_pose
-from fourd_humans.people import Bodies, Detections, Dropped, Mask
+from fourd_humans.people import Bodies, Detections, Mask, Rejected
 from fourd_humans.tracking.tracker import Tracker, TrackRecord
 
 SIZE = (720, 1280)
@@ -44,7 +44,7 @@ def people(places: Sequence[Place]) -> tuple[Detections, Bodies]:
         keypoints=np.concatenate([np.tile(center[:, None], (1, 17, 1)), np.ones((count, 17, 1))], -1).astype(
             np.float32
         ),
-        dropped=[Dropped((0, 0, 1, 1), 0.1, "small")],
+        rejected=[Rejected((0, 0, 1, 1), 0.1, "small")],
     )
     identity = np.tile(np.eye(3, dtype=np.float32), (count, 24, 1, 1))
     texture = np.zeros((count, 4, 256, 256), np.float32)
@@ -80,7 +80,7 @@ def test_reports_the_first_frames_once_a_track_is_confirmed() -> None:
         assert len(record.detection) == len(record.body) == 1
         assert record.predicted_pose.shape == (229,)
         assert record.predicted_location.shape == (99,)
-        assert not record.detection.dropped
+        assert not record.detection.rejected
 
 
 def test_believes_everybody_at_once_when_told_to() -> None:
@@ -167,7 +167,7 @@ def test_a_cut_forgets_where_people_were() -> None:
     run(tracker, [[(-1.5 + 0.02 * t, 0, 9)] for t in range(8)])
     (track,) = tracker.tracks
     track.next.location[93:95] = 3.0  # as unsure as it gets, so that the jump is accepted
-    (record,) = tracker.update(8, SIZE, *people([(1.5, 0, 9)]), shot=True)
+    (record,) = tracker.update(8, SIZE, *people([(1.5, 0, 9)]), is_cut=True)
     assert record.id == 1
     assert (tracker.tracks[0].locations == tracker.tracks[0].locations[-1]).all()
 

@@ -62,7 +62,7 @@ def follow(texture_distance: Any, arrays: dict[str, np.ndarray]) -> None:
     tracker = Tracker(texture_distance=texture_distance, predict_poses=hold_pose)
     for time, (observations, frame) in enumerate(zip(scene(), expected, strict=True)):
         assert [track.id for track in tracker.tracks] == frame["tracks_before"]
-        association = tracker.associate(observations, shot=time == SCENE["SHOT"])
+        association = tracker.associate(observations, is_cut=time == SCENE["SHOT"])
 
         assert [track.id for track in association.tracks] == frame["assigned"]
         assert frame["alive"] == {

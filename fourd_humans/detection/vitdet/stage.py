@@ -61,7 +61,7 @@ class ViTDetDetector:
     """Finds people with `model`, on `device`; the defaults are the released tracker's.
 
     score_threshold, min_width, min_height: who is kept (pixels of the frame); others with at least half the score are
-    among the dropped. nms_threshold: overlap from which the lesser of two boxes is a repetition.
+    among the rejected. nms_threshold: overlap from which the lesser of two boxes is a repetition.
     category: the COCO class, 0..79, that is looked for.
     batch_size: frames at once; halved where the GPU's memory runs out.
     image_size: longer side of what the network sees, a multiple of 32; None is what it was trained with.
@@ -116,7 +116,7 @@ class ViTDetDetector:
         return cls(model, device, **options)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-        """The people of each frame, best first, with masks; who was found and not kept is in `dropped`.
+        """The people of each frame, best first, with masks; who was found and not kept is in `rejected`.
 
         Raises: FourDHumansError where the GPU's memory does not hold even one frame's detection.
         """
@@ -151,8 +151,8 @@ class ViTDetDetector:
             results, kept = [], []
             for frame, image, instances in zip(frames, images, found, strict=True):
                 boxes, scores = _in_frame(instances, image, frame)
-                rows, dropped = self.limits.divide(boxes, scores)
-                results.append(Detections(boxes[rows], scores[rows], masks=[], dropped=dropped))
+                rows, rejected = self.limits.divide(boxes, scores)
+                results.append(Detections(boxes[rows], scores[rows], masks=[], rejected=rejected))
                 kept.append(instances[torch.from_numpy(rows).to(self.device)])
             masks = self.model.masks(features, kept)
         for frame, people, probabilities in zip(frames, results, masks, strict=True):

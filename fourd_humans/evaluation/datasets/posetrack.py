@@ -24,7 +24,7 @@ from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import FrameBoxes
 
 POINTS = (COCO_17[0], NECK, HEAD_TOP, *COCO_17[3:])
-"""Numbers of PoseTrack's 17 keypoints: COCO's, with the head's lower and upper end instead of the eyes."""
+"""MotionFeatures of PoseTrack's 17 keypoints: COCO's, with the head's lower and upper end instead of the eyes."""
 MARGIN = 0.1  # of the keypoints' extent, on every side
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.unpickling import read_pickle
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.files import files_in, first_existing
 from fourd_humans.evaluation.datasets.people import SKELETON_24, AnnotatedPeople, join
+from fourd_humans.files.pickles import read_pickle
 
 MARGIN = 1.2  # the released evaluation's boxes: this times the longer side of what the 2D keypoints span
 _KEYS = ("poses", "betas", "genders", "trans", "cam_poses", "campose_valid", "jointPositions", "poses2d", "sequence")

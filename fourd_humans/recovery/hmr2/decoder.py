@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-NUM_JOINTS = 24  # SMPL's, the root first
+from fourd_humans.body.joints import NUM_SMPL_JOINTS
+
 NUM_BETAS = 10
 
 
@@ -143,12 +144,12 @@ class SMPLDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.transformer = QueryTransformer(dim, context_dim, depth, heads, dim_head, mlp_dim, dropout)
-        self.decpose = nn.Linear(dim, 6 * NUM_JOINTS)
+        self.decpose = nn.Linear(dim, 6 * NUM_SMPL_JOINTS)
         self.decshape = nn.Linear(dim, NUM_BETAS)
         self.deccam = nn.Linear(dim, 3)
         for readout in (self.decpose, self.decshape, self.deccam):
             nn.init.xavier_uniform_(readout.weight, gain=0.01)  # an untrained network answers with nearly the means
-        mean_pose = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(NUM_JOINTS)
+        mean_pose = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(NUM_SMPL_JOINTS)
         mean_pose[4] = -1.0  # the root upside down, since y points down in the camera's frame
         self.register_buffer("init_body_pose", mean_pose[None])
         self.register_buffer("init_betas", torch.zeros(1, NUM_BETAS))

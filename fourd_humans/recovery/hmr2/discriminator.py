@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-NUM_JOINTS = 23  # without the root
+from fourd_humans.body.joints import NUM_BODY_JOINTS
 
 
 class Discriminator(nn.Module):
@@ -19,11 +19,11 @@ class Discriminator(nn.Module):
         super().__init__()
         self.D_conv1 = nn.Conv2d(9, 32, kernel_size=1)
         self.D_conv2 = nn.Conv2d(32, 32, kernel_size=1)
-        self.pose_out = nn.ModuleList(nn.Linear(32, 1) for _ in range(NUM_JOINTS))
+        self.pose_out = nn.ModuleList(nn.Linear(32, 1) for _ in range(NUM_BODY_JOINTS))
         self.betas_fc1 = nn.Linear(10, 10)
         self.betas_fc2 = nn.Linear(10, 5)
         self.betas_out = nn.Linear(5, 1)
-        self.D_alljoints_fc1 = nn.Linear(32 * NUM_JOINTS, 1024)
+        self.D_alljoints_fc1 = nn.Linear(32 * NUM_BODY_JOINTS, 1024)
         self.D_alljoints_fc2 = nn.Linear(1024, 1024)
         self.D_alljoints_out = nn.Linear(1024, 1)
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.body.rotations import rotation_6d_to_matrix
 from fourd_humans.checkpoints.loading import load_strictly
 from fourd_humans.checkpoints.mapped import load_mapped
+from fourd_humans.geometry.rotations import rotation_6d_to_matrix
 from fourd_humans.recovery.hmr2.decoder import SMPLDecoder
 from fourd_humans.recovery.hmr2.vit import ViT
 
@@ -21,7 +21,7 @@ from fourd_humans.recovery.hmr2.vit import ViT
 SUPPLEMENT: Mapping[str, Any] = {"encoder_depth": 50, "decoder_dim": 2048}
 
 # What a released checkpoint holds beside the network: the discriminator it was trained against and the body's buffers.
-BESIDE = ("discriminator.", "smpl.", "initialized")
+EXTRA_KEYS = ("discriminator.", "smpl.", "initialized")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class HMR2(nn.Module):
         """
         with torch.device("meta"):
             model = cls(**sizes)
-        weights = {name: value for name, value in load_mapped(path).items() if not name.startswith(BESIDE)}
+        weights = {name: value for name, value in load_mapped(path).items() if not name.startswith(EXTRA_KEYS)}
         load_strictly(model, weights, path)
         return model.eval()
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fourd_humans import checkpoints
-from fourd_humans.body.camera import Intrinsics, full_image_camera, project
 from fourd_humans.body.model import SMPL, BodyModel
 from fourd_humans.errors import UsageError
-from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame
+from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
+from fourd_humans.people import Bodies, Detections, Float, Frame, Rejected
 from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people, crop_squares
 from fourd_humans.recovery.hmr2.model import HMR2
 
@@ -83,7 +83,7 @@ class HMR2Recovery:
         return cls(HMR2.from_checkpoint(path), body_model, device, intrinsics, **options)
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
-        """The detections that could be used and their bodies, frame by frame; the others are in `dropped`, with why."""
+        """Per frame, the detections that could be used with their bodies; the others are in `rejected`."""
         usable = [_usable(found, frame.size) for frame, found in zip(frames, detections, strict=True)]
         squares = [crop_squares(found.boxes) for found in usable]
         crops = [
@@ -171,13 +171,13 @@ def _without_failures(detections: Detections, bodies: Bodies) -> tuple[Detection
 
 
 def _keep(detections: Detections, reasons: Sequence[str | None]) -> Detections:
-    """The detections without a reason against them; the others among the dropped."""
+    """The detections without a reason against them; the others among the rejected."""
     if not any(reasons):
         return detections
-    dropped = [
-        Dropped(tuple(map(float, detections.boxes[i])), float(detections.scores[i]), reason)  # type: ignore[arg-type]
+    rejected = [
+        Rejected(tuple(map(float, detections.boxes[i])), float(detections.scores[i]), reason)  # type: ignore[arg-type]
         for i, reason in enumerate(reasons)
         if reason is not None
     ]
     kept = detections[[i for i, reason in enumerate(reasons) if reason is None]]
-    return replace(kept, dropped=[*kept.dropped, *dropped])
+    return replace(kept, rejected=[*kept.rejected, *rejected])

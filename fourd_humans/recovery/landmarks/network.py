@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from scipy.special import expit
 
-from fourd_humans.onnx import load_session
+from fourd_humans.checkpoints.onnx import load_session
 from fourd_humans.people import Float, Mask
 from fourd_humans.recovery.landmarks.regions import SIDE, Regions
 
@@ -35,7 +35,7 @@ class Landmarks:
 
 
 class LandmarkNetwork:
-    """device, threads: see `fourd_humans.onnx.load_session`."""
+    """device, threads: see `fourd_humans.checkpoints.onnx.load_session`."""
 
     def __init__(self, device: str = "cpu", threads: int = 0, weights: Path = WEIGHTS) -> None:
         self.session = load_session(weights, device, threads)

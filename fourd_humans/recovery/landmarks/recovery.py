@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fourd_humans.body.camera import Intrinsics, crop_camera, project
 from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
-from fourd_humans.people import Bodies, Detections, Dropped, Float, Frame, Mask
+from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
+from fourd_humans.people import Bodies, Detections, Float, Frame, Mask, Rejected
 from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit, moved_to
 from fourd_humans.recovery.landmarks.measurements import POINTS, SEEN, Measurements, measure
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks, mask_in_frame
@@ -27,7 +27,7 @@ class LandmarkRecovery:
     """Recovers bodies in batches of frames.
 
     body_model: what is fitted. intrinsics: the camera of frames of a given (height, width).
-    presence_threshold: below it the landmark network sees nobody in the box, and the detection is dropped.
+    presence_threshold: below it the landmark network sees nobody in the box, and the detection is rejected.
     batch_size: people whose landmarks are found at once; more is slower on a CPU.
     device, threads: of the network, see `onnx.load_session`.
     """
@@ -50,7 +50,7 @@ class LandmarkRecovery:
         self.points = BodyPoints(body_model, np.array(POINTS))
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
-        """The detections in which somebody is, with masks, and their bodies; the others are added to `dropped`."""
+        """The detections in which somebody is, with masks, and their bodies; the others are added to `rejected`."""
         cameras = [self.intrinsics(frame.size) for frame in frames]
         if not any(len(found) for found in detections):
             return [(found, self._nobody(camera)) for found, camera in zip(detections, cameras, strict=True)]
@@ -153,11 +153,11 @@ class LandmarkRecovery:
 
     def _keep(self, found: Detections, bodies: Bodies, presence: Float) -> tuple[Detections, Bodies]:
         kept = presence >= self.presence_threshold
-        dropped = [
-            Dropped(tuple(found.boxes[i].tolist()), float(found.scores[i]), "no landmarks were found in the box")
+        rejected = [
+            Rejected(tuple(found.boxes[i].tolist()), float(found.scores[i]), "no landmarks were found in the box")
             for i in np.flatnonzero(~kept)
         ]
-        return replace(found[kept], dropped=[*found.dropped, *dropped]), bodies[kept]
+        return replace(found[kept], rejected=[*found.rejected, *rejected]), bodies[kept]
 
 
 # Bones, as numbers of COCO keypoints, that tell a person's size in the network's metres.

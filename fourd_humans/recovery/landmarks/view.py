@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.body.camera import Intrinsics, released_intrinsics
+from fourd_humans.geometry.camera import Intrinsics, released_intrinsics
 from fourd_humans.people import Float
 from fourd_humans.recovery.landmarks.points import Array
 from fourd_humans.recovery.landmarks.start import smallest_turn

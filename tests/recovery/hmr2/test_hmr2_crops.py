@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fourd_humans.body.camera import full_image_camera, intrinsics_from, project, released_intrinsics
+from fourd_humans.geometry.camera import full_image_camera, intrinsics_from, project, released_intrinsics
 from fourd_humans.recovery.hmr2.crops import MEAN, STD, check_boxes, crop_people, crop_squares
 
 

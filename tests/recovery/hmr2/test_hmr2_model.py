@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.body.camera import Intrinsics, full_image_camera, project
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
 from fourd_humans.recovery.hmr2.discriminator import Discriminator
 from fourd_humans.recovery.hmr2.model import HMR2, SUPPLEMENT
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.body.camera import intrinsics_from, project
 from fourd_humans.body.model import SMPL, BodyModel
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.camera import intrinsics_from, project
 from fourd_humans.people import Detections, Frame, Mask
 from fourd_humans.recovery.hmr2 import stage as stage_module
 from fourd_humans.recovery.hmr2.crops import crop_people, crop_squares
@@ -90,7 +90,7 @@ def test_refused_boxes_are_dropped_with_the_reason(make_stage):
     ((found, bodies),) = make_stage()([frame(0)], [given])
     assert len(found) == len(bodies) == 2
     assert [mask.left for mask in found.masks] == [0, 3]
-    assert [dropped.reason for dropped in found.dropped] == ["the box is empty", "the box is not finite"]
+    assert [rejected.reason for rejected in found.rejected] == ["the box is empty", "the box is not finite"]
 
 
 def test_answers_that_are_not_finite_are_dropped(make_stage, small_model):
@@ -98,7 +98,7 @@ def test_answers_that_are_not_finite_are_dropped(make_stage, small_model):
         small_model.smpl_head.deccam.bias.fill_(torch.nan)
     ((found, bodies),) = make_stage()([frame(0)], [people([10, 10, 50, 110])])
     assert len(found) == len(bodies) == 0
-    assert found.dropped[0].reason == "the network found no body"
+    assert found.rejected[0].reason == "the network found no body"
 
 
 def test_takes_smaller_batches_when_memory_is_full(make_stage, small_model, monkeypatch):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourd_humans.body.camera import full_image_camera, intrinsics_from, project, released_intrinsics
 from fourd_humans.body.joints import COCO_17
 from fourd_humans.body.model import BodyModel
 from fourd_humans.detection.movenet import MoveNetDetector
+from fourd_humans.geometry.camera import full_image_camera, intrinsics_from, project, released_intrinsics
 from fourd_humans.people import Detections, Frame
 from fourd_humans.recovery.landmarks.recovery import LandmarkRecovery
 from fourd_humans.video import open_source
@@ -119,7 +119,7 @@ def test_what_is_nobody_is_dropped_with_a_reason(recover):
     empty = Frame(0, 0.0, "0", np.full((300, 300, 3), 90, np.uint8))
     ((kept, bodies),) = recover([empty], [Detections(np.float32([[50, 50, 150, 250]]), np.float32([0.9]))])
     assert len(kept) == len(bodies) == 0
-    assert "no landmarks" in kept.dropped[0].reason
+    assert "no landmarks" in kept.rejected[0].reason
 
 
 def test_left_and_right_come_from_the_keypoints(frame, found, recover):

@@ -1,0 +1,1 @@
+"""A synthetic scene with exact ground truth, and what a run on it is measured by."""

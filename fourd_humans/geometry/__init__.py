@@ -1,0 +1,1 @@
+"""Cameras, rotations, boxes, masks, and the rasteriser."""

@@ -1,0 +1,82 @@
+"""What a hidden person is taken to look like: the last sight of them, moved and posed as predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.people import Bodies, Detections, Float, concatenate
+from fourd_humans.pose_features import cameras_from_locations, pose_features, split_pose_features
+from fourd_humans.tracking.track import Track
+
+# posed joints (N, 45, 3) from global_orient (N, 1, 3, 3), body_pose (N, 23, 3, 3) and betas (N, 10)
+Joints = Callable[[Float, Float, Float], Float]
+
+
+def hidden_people(
+    tracks: Sequence[Track], size: tuple[int, int], joints: Joints | None = None
+) -> list[tuple[Detections, Bodies]]:
+    """One row of detection and body for each hidden track, as expected at this frame of `size` (height, width)."""
+    seen = [track.last_seen for track in tracks if track.last_seen is not None]
+    if not seen:
+        return []
+    last = concatenate([body for _, body in seen])
+    bodies = _move(last, np.stack([track.expected.location for track in tracks]), size)
+    bodies = _pose(bodies, np.stack([track.expected.pose for track in tracks]), joints)
+    bodies = replace(bodies, joints_2d=project(bodies.joints_3d, bodies.camera, _intrinsics(bodies)))
+    return [
+        (_carry(detection, last[row], bodies[row]), replace(bodies[row], texture=track.texture[None]))
+        for row, (track, (detection, _)) in enumerate(zip(tracks, seen, strict=True))
+    ]
+
+
+def _move(bodies: Bodies, locations: NDArray, size: tuple[int, int]) -> Bodies:
+    """The bodies at other places; the crop moves along, so that its camera stays the same."""
+    intrinsics = _intrinsics(bodies)
+    camera = cameras_from_locations(locations, size, intrinsics)
+    metres_per_pixel = camera[:, 2] / intrinsics.focal_length
+    shift = (camera[:, :2] - bodies.camera_crop[:, 1:]) / metres_per_pixel[:, None]
+    return replace(
+        bodies,
+        camera=camera,
+        crop_center=(np.asarray(intrinsics.principal_point) + shift).astype(np.float32),
+        crop_size=(2 / (bodies.camera_crop[:, 0] * metres_per_pixel)).astype(np.float32),
+    )
+
+
+def _pose(bodies: Bodies, poses: NDArray, joints: Joints | None) -> Bodies:
+    """The bodies in other poses (N, 229). Where the pose is another, joints are computed anew if that is possible."""
+    changed = (pose_features(bodies)[:, :226] != poses[:, :226]).any(1)
+    if joints is None or not changed.any():
+        return bodies
+    global_orient, body_pose, betas = split_pose_features(poses)
+    joints_3d = bodies.joints_3d.copy()
+    joints_3d[changed] = joints(global_orient[changed], body_pose[changed], betas[changed])
+    return replace(bodies, global_orient=global_orient, body_pose=body_pose, betas=betas, joints_3d=joints_3d)
+
+
+def _carry(detection: Detections, before: Bodies, after: Bodies) -> Detections:
+    """The detection moved and scaled with its crop. Nothing of the person is in view: no mask, keypoints unscored."""
+    scale = after.crop_size / before.crop_size
+
+    def carry(points: NDArray) -> Float:
+        return ((points - before.crop_center[0]) * scale + after.crop_center[0]).astype(np.float32)
+
+    keypoints = detection.keypoints
+    if keypoints is not None:
+        keypoints = np.concatenate([carry(keypoints[..., :2]), np.zeros_like(keypoints[..., 2:])], axis=-1)
+    return Detections(
+        boxes=carry(detection.boxes.reshape(2, 2)).reshape(1, 4),
+        scores=detection.scores,
+        masks=None if detection.masks is None else [None],
+        keypoints=keypoints,
+        annotations=None if detection.annotations is None else [None],
+    )
+
+
+def _intrinsics(bodies: Bodies) -> Intrinsics:
+    return Intrinsics(bodies.focal_length, bodies.principal_point)
