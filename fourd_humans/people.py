@@ -126,6 +126,8 @@ class Bodies:
     joints_2d: (N, 45, 2) pixels of the full frame.
     texture: (N, 4, 256, 256) float32 or None: RGB normalised with ImageNet's mean and std and divided by 5
         (0 where unseen), then 1 where seen and -1 where not.
+    confidence: (N,) how far the recovery trusts each body, in 0..1, or None where it does not tell. Bodies of hidden
+        people, which are predicted or filled in, have 0.
     """
 
     global_orient: Float
@@ -141,6 +143,7 @@ class Bodies:
     principal_point: tuple[float, float]
     shape_space: str
     texture: Float | None = None
+    confidence: Float | None = None
 
     def __len__(self) -> int:
         return len(self.global_orient)

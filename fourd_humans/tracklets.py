@@ -131,7 +131,8 @@ class Tracklets:
         """Everything as flat arrays with one row for each person in each frame, R in all; ``numpy.savez`` takes them.
 
         ``frame``, ``time`` (seconds), ``id``, ``time_since_seen``: (R,); ``boxes`` (R, 4), ``scores`` (R,); the arrays
-        of `Bodies` by their names, without textures; ``focal_length`` (R,), ``principal_point`` (R, 2).
+        of `Bodies` by their names, without textures; ``focal_length`` (R,), ``principal_point`` (R, 2);
+        ``confidence`` (R,), NaN where the recovery does not tell it.
         """
         counts = [len(frame) for frame in self.frames]
         columns: dict[str, NDArray[Any]] = {
@@ -150,6 +151,10 @@ class Tracklets:
         columns["focal_length"] = np.repeat(np.array([each.focal_length for each in bodies], float), [0, *counts])
         columns["principal_point"] = np.repeat(
             np.array([each.principal_point for each in bodies]), [0, *counts], axis=0
+        )
+        unknown = [np.full(len(each), np.nan, np.float32) for each in bodies]
+        columns["confidence"] = np.concatenate(
+            [each.confidence if each.confidence is not None else nan for each, nan in zip(bodies, unknown, strict=True)]
         )
         return columns
 

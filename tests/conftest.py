@@ -44,6 +44,7 @@ def make_frame() -> Callable[..., TrackedFrame]:
             principal_point=(60.5, 40.25),
             shape_space="open",
             texture=numbers(4, 256, 256) if texture else None,
+            confidence=rng.random(count, np.float32),
         )
         frame = TrackedFrame(
             index=index,

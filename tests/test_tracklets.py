@@ -67,6 +67,7 @@ def test_flat_arrays(tracklets):
     assert columns["principal_point"][0].tolist() == [60.5, 40.25]
     assert "texture" not in columns
     np.testing.assert_array_equal(columns["camera"][4], tracklets[3].bodies.camera[1])
+    assert columns["confidence"][4] == tracklets[3].bodies.confidence[1]
     empty = Tracklets([]).to_numpy()
     assert empty.keys() == columns.keys()
     assert empty["body_pose"].shape == (0, 23, 3, 3)

@@ -70,6 +70,7 @@ def complete(
         crop_size=crop_size,
         camera=camera,
         texture=None,
+        confidence=None if bodies.confidence is None else np.zeros(len(frames_missing), np.float32),
     )
     return with_joints(posed, body_model)
 

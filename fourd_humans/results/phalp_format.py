@@ -22,7 +22,10 @@ from fourd_humans.pose_features import location_features, pose_features
 Embed = Callable[[Float], Float]
 """Textures (N, 4, 256, 256) to appearance embeddings (N, 4096)."""
 
-EXTRA_KEYS = ("seconds", "frame_size", "shape_space", "focal_length", "principal_point", "detected", "dropped", "error")
+EXTRA_KEYS = (
+    "seconds", "frame_size", "shape_space", "focal_length", "principal_point", "confidence", "detected", "dropped",
+    "error",
+)  # fmt: skip
 CROP_ASPECT = 192 / 256  # width to height of the box that the released tracker crops around
 
 
@@ -81,6 +84,8 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
         entry["uv"] = list(bodies.texture)
     if bodies.texture is not None and embed is not None:
         entry["appe"] = list(embed(bodies.texture)) if len(frame) else []
+    if bodies.confidence is not None:
+        entry["confidence"] = bodies.confidence.tolist()
     return entry | {
         "seconds": float(frame.time),
         "frame_size": list(frame.size),
@@ -139,6 +144,7 @@ def from_entry(key: str, entry: Mapping[str, Any], index: int) -> TrackedFrame:
         principal_point=_pair(entry.get("principal_point", camera.principal_point)),
         shape_space=str(entry.get("shape_space", "smpl")),
         texture=optional_rows("uv", 4, 256, 256),
+        confidence=optional_rows("confidence"),
     )
     annotations = list(entry.get("annotations", []))
     detections = Detections(

@@ -27,7 +27,11 @@ def hidden_people(
     last = concatenate([body for _, body in seen])
     bodies = _move(last, np.stack([track.expected.location for track in tracks]), size)
     bodies = _pose(bodies, np.stack([track.expected.pose for track in tracks]), joints)
-    bodies = replace(bodies, joints_2d=project(bodies.joints_3d, bodies.camera, _intrinsics(bodies)))
+    bodies = replace(
+        bodies,
+        joints_2d=project(bodies.joints_3d, bodies.camera, _intrinsics(bodies)),
+        confidence=None if bodies.confidence is None else np.zeros_like(bodies.confidence),
+    )
     return [
         (_carry(detection, last[row], bodies[row]), replace(bodies[row], texture=track.texture[None]))
         for row, (track, (detection, _)) in enumerate(zip(tracks, seen, strict=True))

@@ -32,6 +32,7 @@ def turning_person(body_model):
     return replace(
         empty, global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=zeros, camera=camera, **crops,
         camera_crop=np.ones((count, 3), np.float32), joints_3d=joints, joints_2d=joints[..., :2],
+        confidence=np.ones(count, np.float32),
     )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def test_without_a_network_joints_turn_evenly_and_people_go_straight(turning_per
     np.testing.assert_allclose(filled.body_pose, truth.body_pose, atol=1e-5)
     np.testing.assert_allclose(filled.camera, truth.camera, atol=1e-5)
     assert len(filled) == len(missing)
+    np.testing.assert_array_equal(filled.confidence, np.zeros(len(missing)))
 
 
 @pytest.mark.parametrize("which", [None, "lite_network", "small_network"])

@@ -44,6 +44,7 @@ def test_what_is_not_there_stays_so(tmp_path, make_frame):
     frame = make_frame(predicted_pose=None, predicted_location=None)
     for name in ("masks", "keypoints", "annotations"):
         setattr(frame.detections, name, None)
+    frame.bodies.confidence = None
     write(tmp_path / "a.pkl", [frame])
     assert_same(frame, load_tracklets(tmp_path / "a.pkl")[0], tolerance=1e-4)
 

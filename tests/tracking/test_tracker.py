@@ -63,6 +63,7 @@ def people(places: Sequence[Place]) -> tuple[Detections, Bodies]:
         principal_point=INTRINSICS.principal_point,
         shape_space="open_body",
         texture=texture,
+        confidence=np.full(count, 0.8, np.float32),
     )
     return found, bodies
 
@@ -135,6 +136,7 @@ def test_a_hidden_person_walks_on() -> None:
         assert record.detection.masks == [None]
         assert record.detection.keypoints is not None
         assert not record.detection.keypoints[..., 2].any()
+        assert record.body.confidence == 0
 
 
 def test_a_hidden_person_is_posed_as_predicted() -> None:
