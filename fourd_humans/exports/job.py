@@ -1,0 +1,59 @@
+"""What every format's writer is given: whom to export, where to, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fourd_humans.body.model import BodyModel
+from fourd_humans.errors import UsageError
+from fourd_humans.exports.world import Motion, Scene, World, make_scene
+from fourd_humans.results.tracklets import Tracklets
+from fourd_humans.video.source import Source
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What single formats can do beside their defaults.
+
+    weights: joints a vertex may follow (glb). pose_shapes: SMPL's pose-dependent shapes as blend shapes (glb, usd).
+    layout: of the poses (npz). frames: numbers of the frames to write (obj, ply, glb-static); by default the one with
+    the most people. pictures: the video whose frames are to be written beside the pickle and named in it (phalp).
+    openpose: 2D keypoints in ``extra_data``, as SLAHMR reads them (phalp).
+    """
+
+    weights: Literal[4, 8] = 4
+    pose_shapes: bool = False
+    layout: Literal["smpl", "smplh", "smplx"] = "smpl"
+    frames: tuple[int, ...] = ()
+    pictures: Source | None = None
+    openpose: bool = False
+
+
+@dataclass
+class ExportJob:
+    """One export. written: the files made so far."""
+
+    tracklets: Tracklets
+    body_model: BodyModel
+    folder: Path
+    name: str
+    frame_rate: float | None = None
+    overwrite: bool = False
+    options: ExportOptions = field(default_factory=ExportOptions)
+    written: list[Path] = field(default_factory=list)
+
+    def scene(self, world: World) -> Scene:
+        return make_scene(self.tracklets, self.body_model, world, self.frame_rate)
+
+    def new_file(self, ending: str, motion: Motion | None = None) -> Path:
+        """A file to write: ``NAME_person_1.bvh`` for a person and ".bvh", ``NAME_joints.csv`` for "_joints.csv".
+
+        Raises: UsageError where it exists and may not be replaced.
+        """
+        path = self.folder / f"{self.name}{'' if motion is None else f'_{motion.name}'}{ending}"
+        if path.exists() and not self.overwrite:
+            raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
+        self.written.append(path)
+        return path
