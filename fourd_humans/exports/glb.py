@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation
 
 from fourd_humans import __version__
 from fourd_humans.body.joints import SMPL_NAMES, SMPL_PARENTS
+from fourd_humans.exports.job import ExportJob
 from fourd_humans.exports.notices import notice
-from fourd_humans.exports.skin import pose_shapes, skin_weights
-from fourd_humans.exports.world import Motion, Scene
-from fourd_humans.rendering.palette import track_colour
-from fourd_humans.rendering.shading import vertex_normals
+from fourd_humans.exports.skin import pose_shapes, rest_normals, skin_weights
+from fourd_humans.exports.world import Y_UP, Motion, Scene
+from fourd_humans.rendering.palette import linear_rgb, track_colour
 
 NEAR = 0.1  # metres: the camera's near plane
 SMALLEST_MOVE = 1e-5  # metres: what moves a vertex less is left out of a morph target
@@ -31,6 +31,11 @@ VERTEX_DATA, FACES = 34962, 34963  # what a buffer view is for
 CAMERA_AXES = np.diag([1.0, -1.0, -1.0])  # glTF's cameras look along −z with y up
 
 Index = int
+
+
+def write(job: ExportJob) -> None:
+    data = to_glb(job.scene(Y_UP), weights=job.options.weights, shapes=job.options.pose_shapes)
+    job.new_file(".glb").write_bytes(data)
 
 
 def to_glb(scene: Scene, *, weights: Literal[4, 8] = 4, shapes: bool = False, hide: bool = True) -> bytes:
@@ -55,7 +60,9 @@ def to_glb(scene: Scene, *, weights: Literal[4, 8] = 4, shapes: bool = False, hi
         own = gltf.accessor(scene.times[motion.indices].astype(np.float32), "SCALAR", bounds=True)
         group, joints = _skeleton(gltf, motion, own)
         if hide and len(motion) < len(scene.times):
-            moments, scales = _presence(scene, motion)
+            changes, there = motion.presence(len(scene.times))
+            moments = scene.times[changes].astype(np.float32)
+            scales = np.repeat(there[:, None], 3, axis=1).astype(np.float32)
             gltf.animate(group, "scale", gltf.accessor(moments, "SCALAR", bounds=True),
                          gltf.accessor(scales, "VEC3"), "STEP")  # fmt: skip
         geometry = {
@@ -128,9 +135,8 @@ def _surface(
     gltf: _Gltf, motion: Motion, faces: NDArray[np.int64], base: NDArray[np.floating] | float
 ) -> dict[str, Index]:
     """Positions and normals of a person at rest. base: what the morph targets are to be added to, beside the shape."""
-    normals = vertex_normals(motion.rest_vertices[None], faces)[0]
-    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     positions = (motion.rest_vertices + base).astype(np.float32)
+    normals = rest_normals(motion, faces)
     return {
         "POSITION": gltf.accessor(positions, "VEC3", VERTEX_DATA, bounds=True),
         "NORMAL": gltf.accessor(normals.astype(np.float32), "VEC3", VERTEX_DATA),
@@ -143,7 +149,7 @@ def _mesh(
     """The node of a person's skin. It stands at the root of the scene, for its joints alone place it."""
     inverse = np.tile(np.eye(4, dtype=np.float32), (len(joints), 1, 1))
     inverse[:, 3, :3] = -motion.rest_joints  # column by column
-    red, green, blue = (_linear(channel) for channel in track_colour(motion.id))
+    red, green, blue = linear_rgb(track_colour(motion.id))
     surface = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.8}
     material = gltf.add("materials", {"name": motion.name, "pbrMetallicRoughness": surface})
     mesh: dict[str, Any] = {
@@ -162,14 +168,6 @@ def _mesh(
     return gltf.node(f"{motion.name}_body", mesh=gltf.add("meshes", mesh), skin=gltf.add("skins", skin))
 
 
-def _presence(scene: Scene, motion: Motion) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Moments at which a person comes or goes, and the scale from then on."""
-    there = np.zeros(len(scene.times), bool)
-    there[motion.indices] = True
-    changes = np.append(0, 1 + np.flatnonzero(np.diff(there)))
-    return scene.times[changes].astype(np.float32), np.repeat(there[changes, None], 3, axis=1).astype(np.float32)
-
-
 def _spans(indices: NDArray[np.int64]) -> list[tuple[int, int]]:
     """First and last of each run of numbers that follow one another."""
     if not len(indices):
@@ -184,12 +182,6 @@ def _quaternions(rotations: NDArray[np.floating]) -> NDArray[np.float64]:
     flips = np.einsum("tc,tc->t", quaternions[1:], quaternions[:-1]) < 0
     quaternions[1:][np.cumsum(flips) % 2 == 1] *= -1
     return quaternions
-
-
-def _linear(channel: int) -> float:
-    """sRGB 0..255 to linear 0..1."""
-    value = channel / 255
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 
 class _Gltf:

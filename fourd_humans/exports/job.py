@@ -9,7 +9,7 @@ from typing import Literal
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.exports.world import Motion, Scene, World, make_scene
-from fourd_humans.results.tracklets import Tracklets
+from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.source import Source
 
 

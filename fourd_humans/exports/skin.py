@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from fourd_humans.body.joints import SMPL_PARENTS
 from fourd_humans.body.model import BodyModel
 from fourd_humans.exports.world import Motion
+from fourd_humans.rendering.shading import vertex_normals
 
-POSES_FITTED = 200  # of each person, evenly over time: what weights are fitted to
+POSES_FITTED = 200  # of each person, evenly over time, to which weights are fitted
+POSES_CHECKED = 60  # of all people, at which blend shapes must suffice
 WEIGHT_UNITS = 65535  # weights are stored in whole multiples of this part, and so sum to exactly 1
 SHAPE_ERROR = 1e-4  # metres: how far blend shapes may leave the worst vertex from where the pose puts it
 
@@ -56,11 +58,17 @@ def skin_weights(body_model: BodyModel, people: Sequence[Motion], count: int) ->
     return SkinWeights(np.where(units > 0, order, 0).astype(np.uint8), units.astype(np.uint16))
 
 
+def rest_normals(motion: Motion, faces: NDArray[np.int64]) -> Array:
+    """(V, 3) unit normals of a person's mesh in the T-pose."""
+    normals: Array = vertex_normals(motion.rest_vertices[None], faces)[0]
+    return normals
+
+
 def _fewer_weights(weights: Array, products: Array, count: int) -> Array:
     """The nearest weights of which at most `count` are not zero.
 
     weights: (K,) that sum to 1. products: (K, K) mean scalar products of the places to which the joints alone would
-    take the vertex. The error of other weights w' is (w' − w)ᵀ products (w' − w). For a given choice of joints its least
+    take the vertex. The error of other weights w' is (w' − w)ᵀ products (w' − w). For a choice of joints its least
     value under Σ w' = 1 solves a linear system; of the choices without a negative weight in it the best is taken.
     """
     products = products + 1e-6 * np.eye(len(weights)) * max(float(np.trace(products)), 1e-12)
@@ -83,7 +91,7 @@ def _fewer_weights(weights: Array, products: Array, count: int) -> Array:
 
 
 def _joint_transforms(motion: Motion) -> tuple[Array, Array]:
-    """(N, 24, 3, 3) and (N, 24, 3): what takes a joint's surroundings from rest to the pose, with the pelvis at rest."""
+    """(N, 24, 3, 3) and (N, 24, 3): what moves a joint's surroundings from rest to the pose, the pelvis at rest."""
     rows = np.unique(np.linspace(0, len(motion) - 1, POSES_FITTED).round().astype(int))
     local, rest = motion.rotations[rows], motion.rest_joints
     rotations, positions = [np.broadcast_to(np.eye(3), (len(rows), 3, 3))], [np.broadcast_to(rest[0], (len(rows), 3))]
@@ -123,7 +131,7 @@ def pose_shapes(body_model: BodyModel, people: Sequence[Motion]) -> PoseShapes:
     to_length = vectors[:, kept] * np.sqrt(values[kept])  # features times this are as long as what they add to the mesh
     components = np.linalg.svd(everything @ to_length, full_matrices=False)[2]
     shapes = components @ (vectors[:, kept] / np.sqrt(values[kept])).T @ directions
-    sample = everything[np.unique(np.linspace(0, len(everything) - 1, POSES_FITTED).round().astype(int))]
+    sample = everything[np.unique(np.linspace(0, len(everything) - 1, POSES_CHECKED).round().astype(int))]
     left, weights = sample @ directions, sample @ to_length @ components.T
     count = 0
     while count < len(components) and np.linalg.norm(left.reshape(-1, 3), axis=1).max() > SHAPE_ERROR:

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from fourd_humans.body.joints import ROOT
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.people import Float
-from fourd_humans.results.tracklets import Tracklet, Tracklets
+from fourd_humans.tracklets import Tracklet, Tracklets
 
 DEFAULT_FRAME_RATE = 30.0  # where results say nothing of time
 BODIES_AT_ONCE = 64
@@ -101,6 +102,13 @@ class Motion:
         starts, ends = np.append(0, breaks + 1), np.append(breaks, len(self) - 1)
         return [(int(self.indices[a]), int(self.indices[b])) for a, b in zip(starts, ends, strict=True)]
 
+    def presence(self, frames: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The indices, of so many frames, from which on the person is there or away, and which of the two."""
+        there = np.zeros(frames, bool)
+        there[self.indices] = True
+        changes = np.append(0, 1 + np.flatnonzero(np.diff(there)))
+        return changes, there[changes]
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -121,7 +129,10 @@ class Scene:
 
     def posed(self, motion: Motion) -> Iterator[tuple[slice, Array, Array, Array]]:
         """A person's body in the world, some frames at a time: which of the T they are, and for these vertices
-        (N, V, 3), the 45 joints (N, 45, 3) and SMPL's 24 (N, 24, 3), in the world's unit."""
+        (N, V, 3), joints (N, 44, 3) and SMPL's 24 joints (N, 24, 3), in the world's unit.
+
+        The 44 are those of results; the 45th, the origin of the model, is no point of the body.
+        """
         for first in range(0, len(motion), BODIES_AT_ONCE):
             part = slice(first, min(first + BODIES_AT_ONCE, len(motion)))
             rotations = _tensor(self.body_model, motion.rotations[part])
@@ -132,12 +143,12 @@ class Scene:
             move = motion.pelvis[part, None] - skeleton[:, :1] / self.world.metres
             vertices, joints, skeleton = (
                 points / self.world.metres + move
-                for points in (output.vertices.cpu().numpy(), output.joints.cpu().numpy(), skeleton)
+                for points in (output.vertices.cpu().numpy(), output.joints[:, :ROOT].cpu().numpy(), skeleton)
             )
             yield part, vertices, joints, skeleton
 
     def joints(self, motion: Motion) -> tuple[Array, Array]:
-        """The 45 joints (T, 45, 3) and SMPL's 24 (T, 24, 3) of a person in all their frames, in the world's unit."""
+        """The 44 joints (T, 44, 3) and SMPL's 24 (T, 24, 3) of a person in all their frames, in the world's unit."""
         parts = [(joints, skeleton) for _, _, joints, skeleton in self.posed(motion)]
         return np.concatenate([joints for joints, _ in parts]), np.concatenate([skeleton for _, skeleton in parts])
 
@@ -185,7 +196,7 @@ def make_scene(
     times, start = times - times[0], float(times[0])
     if (np.diff(times) <= 0).any():
         raise UsageError("the times of these results do not increase from frame to frame")
-    average = (frames[-1] - frames[0]) / times[-1] if len(times) > 1 else DEFAULT_FRAME_RATE
+    average = (len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FRAME_RATE
     first = next(frame for frame in tracklets if len(frame))
     camera = Camera(
         position=np.zeros((len(times), 3)),

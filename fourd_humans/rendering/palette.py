@@ -28,6 +28,13 @@ def track_colour(identity: int) -> Colour:
     )
 
 
+def linear_rgb(colour: Colour) -> tuple[float, float, float]:
+    """Linear light, 0..1, of an sRGB colour, as 3D formats take it."""
+    values = (channel / 255 for channel in colour)
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
+    return red, green, blue
+
+
 def text_colour(background: Colour) -> Colour:
     """Black or white, whichever is easier to read on the background."""
     luminance = sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), background, strict=True))
