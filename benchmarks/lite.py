@@ -21,7 +21,7 @@ import torch
 from fourd_humans.config import Config
 from fourd_humans.detection import movenet
 from fourd_humans.people import Frame
-from fourd_humans.recovery.landmarks import fitting, measurements, network, regions, start
+from fourd_humans.recovery.landmarks import fitting, measurements, network, regions
 from fourd_humans.recovery.landmarks.recovery import LandmarkRecovery
 from fourd_humans.stages import make_body_model, make_detector, make_recovery
 from fourd_humans.video import open_source
@@ -32,12 +32,14 @@ PARTS: dict[str, Callable] = {
     "  decoding": movenet.decode,
     "  choosing": movenet.MoveNetDetector._choose,
     "recovery": LandmarkRecovery.__call__,
-    "  cutting out": regions.cut_out,
+    "  crops": regions.crop,
+    "  hiding other people": regions.hide_others,
     "  landmark network": network.LandmarkNetwork.__call__,
+    "  choosing readings": measurements.nearest,
     "  measurements": measurements.measure,
-    "  start of the fit": start.first_rotations,
+    "  initial pose": fitting.initial_rotations,
     "  fit": fitting.fit,
-    "  masks": network.mask_in_frame,
+    "  masks": regions.mask_in_frame,
     "  bodies": LandmarkRecovery._bodies,
 }
 

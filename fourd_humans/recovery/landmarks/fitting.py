@@ -1,8 +1,8 @@
-"""Fits the body to landmarks: rotations, shape and place, by damped Gauss-Newton steps on points of the body.
+"""Fits the body model to landmarks: an initial pose from the bones' directions, then damped Gauss-Newton steps.
 
-All people are fitted at once. The unknowns of each are a small rotation of every joint in its parent's frame (72), the
-betas (10), and the place in the camera frame (x, y, log z; 3). Residuals are in units of what each measurement is good
-to, so that the weights below are standard deviations.
+All people are fitted at once. The parameters of each are a small rotation of every joint in its parent's frame (72),
+the betas (10), and the translation in the camera frame (x, y, log z; 3). Residuals are divided by the standard
+deviation of their measurement.
 """
 
 from __future__ import annotations
@@ -14,75 +14,87 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fourd_humans.recovery.landmarks.points import NUM_BETAS, NUM_ROTATIONS, Array, BodyPoints
-from fourd_humans.recovery.landmarks.priors import HIGHEST, LOWEST, MEAN, SPREAD
+from fourd_humans.body.joint_limits import POSE_MAX, POSE_MEAN, POSE_MIN, POSE_STD
+from fourd_humans.body.joints import LIMB_12, LIMB_NAMES, SMPL_NAMES
+from fourd_humans.body.points import NUM_BETAS, NUM_ROTATIONS, Array, BodyPoints
 
-TURNS = slice(0, 3 * NUM_ROTATIONS)
-BETAS = slice(TURNS.stop, TURNS.stop + NUM_BETAS)
-PLACE = slice(BETAS.stop, BETAS.stop + 3)
-FIRST_PLACE = PLACE.start
+POSE = slice(0, 3 * NUM_ROTATIONS)
+BETAS = slice(POSE.stop, POSE.stop + NUM_BETAS)
+TRANSLATION = slice(BETAS.stop, BETAS.stop + 3)
+NUM_PARAMETERS = TRANSLATION.stop
+FIRST_TRANSLATION = TRANSLATION.start
 
 STEPS = 4
-NEAREST, FARTHEST = 0.3, 1e5  # metres from the camera that a body may stand
-LARGEST_TURN = 0.7  # radians that a joint may turn in one step
-SPREAD_3D = 0.06  # metres that 3D landmarks are good to
-SPREAD_2D = 0.03  # metres, at the person's depth, that landmarks in the picture are good to
-SPREAD_BETAS = 1.0  # the body's betas are N(0, 1) over people
-SPREAD_LIMIT = 0.1  # radians beyond a joint's limits
-OUTLIER = 3.0  # in spreads: landmarks much farther off than this hardly count (Geman and McClure's estimator)
+NEAREST, FARTHEST = 0.3, 1e5  # metres from the camera, of a body
+MAX_ROTATION = 0.7  # radians, of a joint in one step
+STD_3D = 0.06  # metres, of landmarks in space
+STD_2D = 0.03  # metres at the person's depth, of image points
+STD_BETAS = 1.0  # betas are N(0, 1) over people
+STD_LIMIT = 0.1  # radians beyond a joint's limits
+OUTLIER = 3.0  # standard deviations from which on a measurement's weight falls (Geman-McClure)
+
+# The sine of the angle by which a limb must be bent to determine the rotation about its upper bone: not at all, fully.
+BENT_A_LITTLE, BENT_ENOUGH = 0.15, 0.5
+MAX_TWIST = 1.5  # radians about the upper bone, in the initial pose
+FACING_THE_CAMERA = np.diag([1.0, -1.0, -1.0])  # left, up and forward as columns, upright
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What N people are fitted to, in K points of the body, and in L directions from the camera.
+    """What N people are fitted to: K points of the body in space, and L image points.
 
-    metres: (N, K, 3) from any origin, x right, y down, z away; surety_3d: (N, K) in 0..1.
-    rays: (N, L, 2) pixels from the principal point over the focal length; surety_2d: (N, L) in 0..1.
+    landmarks_3d: (N, K, 3) metres from any origin, x right, y down, z away. confidence_3d: (N, K).
+    image_points: (N, L, 2) normalised: pixels from the principal point over the focal length. confidence_2d: (N, L).
     """
 
-    metres: Array
-    surety_3d: Array
-    rays: Array
-    surety_2d: Array
+    landmarks_3d: Array
+    confidence_3d: Array
+    image_points: Array
+    confidence_2d: Array
 
 
 @dataclass(frozen=True)
 class Fit:
-    """rotations: (N, 24, 3, 3), the first the global orientation. betas: (N, 10). place: (N, 3) in the camera frame."""
+    """rotations: (N, 24, 3, 3), the first the global orientation. betas: (N, 10). translation: (N, 3), camera frame."""
 
     rotations: Array
     betas: Array
-    place: Array
+    translation: Array
 
 
-def fit(body: BodyPoints, targets: Targets, seen: NDArray[np.int64], rotations: Array, steps: int = STEPS) -> Fit:
-    """The bodies that agree best with the targets, from `rotations` (N, 24, 3, 3) on.
+def fit(
+    body: BodyPoints, targets: Targets, point_of_pixel: NDArray[np.int64], rotations: Array, steps: int = STEPS
+) -> Fit:
+    """The bodies that agree best with the targets, starting from `rotations` (N, 24, 3, 3).
 
-    seen: (L,) which of the K points each ray belongs to.
+    point_of_pixel: (L,) which of the K points each image point belongs to.
 
-    A step that makes somebody's fit worse is taken back for that person and tried again with more damping, so the
-    result is never worse than the start; it is finite whatever the targets.
+    A step that increases a person's cost is undone for that person and tried again with more damping, so the result is
+    never worse than the start; it is finite whatever the targets.
     """
     count = len(rotations)
     betas = np.zeros((count, NUM_BETAS))
     posed = body.pose(rotations, betas)
-    place = placed(posed.points[:, seen], targets)
-    cost, hessian, gradient = _linearised(body, targets, seen, rotations, betas, place)
+    translation = initial_translation(posed.points[:, point_of_pixel], targets)
+    cost, hessian, gradient = _linearised(body, targets, point_of_pixel, rotations, betas, translation)
     damping = np.full(count, 1e-2)
     for _ in range(steps):
         diagonal = np.einsum("nii->ni", hessian)
-        damped = hessian + (damping[:, None] * diagonal)[..., None] * np.eye(PLACE.stop)
+        damped = hessian + (damping[:, None] * diagonal)[..., None] * np.eye(NUM_PARAMETERS)
         step = -np.linalg.solve(damped, gradient[..., None])[..., 0]
-        largest = np.linalg.norm(step[:, TURNS].reshape(count, -1, 3), axis=2).max(1)
-        step *= np.minimum(1, LARGEST_TURN / np.maximum(largest, 1e-9))[:, None]
-        turned = Rotation.from_rotvec(step[:, TURNS].reshape(-1, 3)).as_matrix().reshape(rotations.shape) @ rotations
+        largest = np.linalg.norm(step[:, POSE].reshape(count, -1, 3), axis=2).max(1)
+        step *= np.minimum(1, MAX_ROTATION / np.maximum(largest, 1e-9))[:, None]
+        small = Rotation.from_rotvec(step[:, POSE].reshape(-1, 3)).as_matrix().reshape(rotations.shape)
+        new_rotations = small @ rotations
         new_betas = betas + step[:, BETAS]
-        new_place = _moved(place, step[:, PLACE])
-        new_cost, new_hessian, new_gradient = _linearised(body, targets, seen, turned, new_betas, new_place)
+        new_translation = _translated(translation, step[:, TRANSLATION])
+        new_cost, new_hessian, new_gradient = _linearised(
+            body, targets, point_of_pixel, new_rotations, new_betas, new_translation
+        )
         better = new_cost < cost
-        rotations, betas, place = (
+        rotations, betas, translation = (
             np.where(_like(better, new), new, old)
-            for new, old in ((turned, rotations), (new_betas, betas), (new_place, place))
+            for new, old in ((new_rotations, rotations), (new_betas, betas), (new_translation, translation))
         )
         hessian, gradient = (
             np.where(_like(better, hessian), new_hessian, hessian),
@@ -90,135 +102,232 @@ def fit(body: BodyPoints, targets: Targets, seen: NDArray[np.int64], rotations: 
         )
         damping = np.clip(np.where(better, damping / 4, damping * 8), 1e-5, 1e3)
         cost = np.where(better, new_cost, cost)
-    return Fit(Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_matrix().reshape(rotations.shape), betas, place)
+    return Fit(_orthonormal(rotations), betas, translation)
 
 
-def placed(points: Array, targets: Targets) -> Array:
-    """(N, 3) where bodies with these points (N, L, 3) must stand to be as large in the picture as their targets."""
-    weight = targets.surety_2d[..., None] + 1e-6
-    flat, rays = points[..., :2], targets.rays
+def initial_translation(points: Array, targets: Targets) -> Array:
+    """(N, 3) from which bodies with these points (N, L, 3) appear as large as their image points."""
+    weight = targets.confidence_2d[..., None] + 1e-6
+    flat, image = points[..., :2], targets.image_points
     total = weight.sum(1, keepdims=True)
-    flat_mean, rays_mean = (flat * weight).sum(1, keepdims=True) / total, (rays * weight).sum(1, keepdims=True) / total
-    spread = (weight * (flat - flat_mean) ** 2).sum((1, 2))
-    common = (weight * (flat - flat_mean) * (rays - rays_mean)).sum((1, 2))
-    spread_rays = (weight * (rays - rays_mean) ** 2).sum((1, 2))
-    # How much smaller the picture is than the body: by regression, but by the sizes alone where they hardly agree.
-    sizes = np.sqrt(spread_rays / np.maximum(spread, 1e-9))
-    inverse_depth = np.clip(common / np.maximum(spread, 1e-9), sizes / 2, None)
+    flat_mean = (flat * weight).sum(1, keepdims=True) / total
+    image_mean = (image * weight).sum(1, keepdims=True) / total
+    variance = (weight * (flat - flat_mean) ** 2).sum((1, 2))
+    covariance = (weight * (flat - flat_mean) * (image - image_mean)).sum((1, 2))
+    image_variance = (weight * (image - image_mean) ** 2).sum((1, 2))
+    # How much smaller the image is than the body: by regression, but by the sizes alone where the two hardly agree.
+    sizes = np.sqrt(image_variance / np.maximum(variance, 1e-9))
+    inverse_depth = np.clip(covariance / np.maximum(variance, 1e-9), sizes / 2, None)
     depth = 1 / np.maximum(inverse_depth, 1e-6)
     depth -= points[..., 2].mean(1)
     depth = np.maximum(depth, NEAREST)
-    return np.concatenate([rays_mean[:, 0] * depth[:, None] - flat_mean[:, 0], depth[:, None]], 1)
+    return np.concatenate([image_mean[:, 0] * depth[:, None] - flat_mean[:, 0], depth[:, None]], 1)
 
 
-def moved_to(points: Array, rays: Array, surety: Array, place: Array, steps: int = 3) -> Array:
-    """(N, 3) the places nearest to `place` (N, 3) from which points (N, L, 3) project to rays (N, L, 2) best.
+def best_translation(points: Array, image_points: Array, confidence: Array, start: Array, steps: int = 3) -> Array:
+    """(N, 3) the translation with which points (N, L, 3) project best to normalised image points (N, L, 2).
 
-    Gauss-Newton on the weighted squared distances; surety: (N, L) in 0..1.
+    Gauss-Newton from `start` (N, 3) on the weighted squared distances. confidence: (N, L).
     """
+    translation = start
     for _ in range(steps):
-        placed = points + place[:, None]
-        depth = np.maximum(placed[..., 2:], NEAREST)
-        where = placed[..., :2] / depth
-        by = np.zeros((*where.shape, 3))
-        by[..., 0, 0] = by[..., 1, 1] = 1
-        by[..., 2] = -where
-        weighted = by * surety[..., None, None]
-        error = (where - rays) * depth
-        hessian = np.einsum("nlci,nlcj->nij", weighted, by) + 1e-9 * np.eye(3)
+        moved = points + translation[:, None]
+        depth = np.maximum(moved[..., 2:], NEAREST)
+        projected = moved[..., :2] / depth
+        jacobian = np.zeros((*projected.shape, 3))
+        jacobian[..., 0, 0] = jacobian[..., 1, 1] = 1
+        jacobian[..., 2] = -projected
+        weighted = jacobian * confidence[..., None, None]
+        error = (projected - image_points) * depth
+        hessian = np.einsum("nlci,nlcj->nij", weighted, jacobian) + 1e-9 * np.eye(3)
         gradient = np.einsum("nlci,nlc->ni", weighted, error)
         step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        step[:, 2] = np.clip(step[:, 2], -0.5 * place[:, 2], place[:, 2])
-        place = place + step
-        place[:, 2] = np.maximum(place[:, 2], NEAREST)
-    return place
+        step[:, 2] = np.clip(step[:, 2], -0.5 * translation[:, 2], translation[:, 2])
+        translation = translation + step
+        translation[:, 2] = np.maximum(translation[:, 2], NEAREST)
+    return translation
 
 
-def _moved(place: Array, step: Array) -> Array:
-    """Places after a step: nearer or farther along the line of sight, then aside."""
-    along = np.exp(np.clip(step[:, 2:], -0.5, 0.5))
-    moved = place * along
+def _translated(translation: Array, step: Array) -> Array:
+    """Translations after a step: nearer or farther along the line of sight, then sideways."""
+    moved = translation * np.exp(np.clip(step[:, 2:], -0.5, 0.5))
     moved[:, :2] += step[:, :2]
     moved[:, 2] = np.clip(moved[:, 2], NEAREST, FARTHEST)
     return moved
 
 
 def _linearised(
-    body: BodyPoints, targets: Targets, seen: NDArray[np.int64], rotations: Array, betas: Array, place: Array
+    body: BodyPoints,
+    targets: Targets,
+    point_of_pixel: NDArray[np.int64],
+    rotations: Array,
+    betas: Array,
+    translation: Array,
 ) -> tuple[Array, Array, Array]:
     """The cost (N,), its Gauss-Newton matrix (N, 85, 85) and gradient (N, 85)."""
     posed = body.pose(rotations, betas)
-    count, residuals = len(rotations), posed.points[0].size + targets.rays[0].size
-    rows, errors, cost = np.zeros((count, residuals, PLACE.stop)), np.zeros((count, residuals)), np.zeros(count)
+    count, residuals = len(rotations), posed.points[0].size + targets.image_points[0].size
+    jacobian, errors = np.zeros((count, residuals, NUM_PARAMETERS)), np.zeros((count, residuals))
+    cost = np.zeros(count)
     _residuals(
-        posed.points, posed.by_turn, posed.by_betas, place, targets.metres, targets.surety_3d, targets.rays,
-        targets.surety_2d, seen, rows, errors, cost,
+        posed.points, posed.by_rotation, posed.by_betas, translation, targets.landmarks_3d, targets.confidence_3d,
+        targets.image_points, targets.confidence_2d, point_of_pixel, jacobian, errors, cost,
     )  # fmt: skip
-    hessian = rows.swapaxes(1, 2) @ rows
-    gradient = (rows.swapaxes(1, 2) @ errors[..., None])[..., 0]
+    hessian = jacobian.swapaxes(1, 2) @ jacobian
+    gradient = (jacobian.swapaxes(1, 2) @ errors[..., None])[..., 0]
 
-    turns = Rotation.from_matrix(rotations[:, 1:].reshape(-1, 3, 3)).as_rotvec().reshape(count, -1)
-    off, beyond = (turns - MEAN) / SPREAD, (turns - np.clip(turns, LOWEST, HIGHEST)) / SPREAD_LIMIT
-    pose = np.arange(3, TURNS.stop)
-    gradient[:, pose] += off / SPREAD + beyond / SPREAD_LIMIT
-    hessian[:, pose, pose] += 1 / SPREAD**2 + (beyond != 0) / SPREAD_LIMIT**2
-    gradient[:, BETAS] += betas / SPREAD_BETAS**2
+    vectors = Rotation.from_matrix(rotations[:, 1:].reshape(-1, 3, 3)).as_rotvec().reshape(count, -1)
+    off, beyond = (vectors - POSE_MEAN) / POSE_STD, (vectors - np.clip(vectors, POSE_MIN, POSE_MAX)) / STD_LIMIT
+    pose = np.arange(3, POSE.stop)
+    gradient[:, pose] += off / POSE_STD + beyond / STD_LIMIT
+    hessian[:, pose, pose] += 1 / POSE_STD**2 + (beyond != 0) / STD_LIMIT**2
+    gradient[:, BETAS] += betas / STD_BETAS**2
     shape = np.arange(BETAS.start, BETAS.stop)
-    hessian[:, shape, shape] += 1 / SPREAD_BETAS**2
-    always = np.arange(PLACE.stop)
-    hessian[:, always, always] += 1e-6
+    hessian[:, shape, shape] += 1 / STD_BETAS**2
+    everything = np.arange(NUM_PARAMETERS)
+    hessian[:, everything, everything] += 1e-6
 
-    cost += (off**2).sum(1) + (beyond**2).sum(1) + (betas**2).sum(1) / SPREAD_BETAS**2
+    cost += (off**2).sum(1) + (beyond**2).sum(1) + (betas**2).sum(1) / STD_BETAS**2
     return cost, hessian, gradient
 
 
 @njit(nogil=True, cache=True)
 def _residuals(  # type: ignore[no-untyped-def]
-    points, by_turn, by_betas, place, metres, surety_3d, rays, surety_2d, seen, rows, errors, cost
-):
-    """Fill in the last three, which start at 0: derivatives (N, R, 85) and residuals (N, R), both times the square root
-    of their weight, and the robust cost (N,). First come three residuals for every point in space, from the weighted
-    mean of all points; then two for every ray, in metres at the person's depth.
+    points, by_rotation, by_betas, translation, landmarks_3d, confidence_3d, image_points, confidence_2d,
+    point_of_pixel, jacobian, errors, cost,
+):  # fmt: skip
+    """Fill the last three, which hold zeros: derivatives (N, R, 85) and residuals (N, R), both times the square root of
+    their weight, and the robust cost (N,). First come three residuals for every point in space, from the weighted mean
+    of all points; then two for every image point, in metres at the person's depth.
     """
-    shape, x, z = by_turn.shape[-1], FIRST_PLACE, FIRST_PLACE + 2
+    shape, x, z = by_rotation.shape[-1], FIRST_TRANSLATION, FIRST_TRANSLATION + 2
     for n in range(len(points)):
-        share = surety_3d[n] / max(surety_3d[n].sum(), 1e-6)
+        share = confidence_3d[n] / max(confidence_3d[n].sum(), 1e-6)
         mean, mean_row = np.zeros(3), np.zeros((3, x))
         for k in range(len(share)):
-            mean += share[k] * (points[n, k] - metres[n, k])
-            mean_row[:, :shape] += share[k] * by_turn[n, k]
+            mean += share[k] * (points[n, k] - landmarks_3d[n, k])
+            mean_row[:, :shape] += share[k] * by_rotation[n, k]
             mean_row[:, shape:] += share[k] * by_betas[n, k]
         for k in range(len(share)):
-            error = points[n, k] - metres[n, k] - mean
-            scaled = (error**2).sum() / SPREAD_3D**2
-            weight = np.sqrt(surety_3d[n, k]) * _robust(scaled) / SPREAD_3D
-            cost[n] += surety_3d[n, k] * scaled * _robust(scaled)
+            error = points[n, k] - landmarks_3d[n, k] - mean
+            scaled = (error**2).sum() / STD_3D**2
+            weight = np.sqrt(confidence_3d[n, k]) * _robust(scaled) / STD_3D
+            cost[n] += confidence_3d[n, k] * scaled * _robust(scaled)
             for c in range(3):
                 errors[n, 3 * k + c] = weight * error[c]
-                rows[n, 3 * k + c, :shape] = weight * (by_turn[n, k, c] - mean_row[c, :shape])
-                rows[n, 3 * k + c, shape:x] = weight * (by_betas[n, k, c] - mean_row[c, shape:])
-        for ray in range(len(seen)):
-            k, distance, first = seen[ray], place[n, 2], 3 * len(share) + 2 * ray
+                jacobian[n, 3 * k + c, :shape] = weight * (by_rotation[n, k, c] - mean_row[c, :shape])
+                jacobian[n, 3 * k + c, shape:x] = weight * (by_betas[n, k, c] - mean_row[c, shape:])
+        for pixel in range(len(point_of_pixel)):
+            k, distance, first = point_of_pixel[pixel], translation[n, 2], 3 * len(share) + 2 * pixel
             depth = max(points[n, k, 2] + distance, 0.1)
-            where = (points[n, k, :2] + place[n, :2]) / depth
-            error_2d = (where - rays[n, ray]) * distance
-            scaled = (error_2d**2).sum() / SPREAD_2D**2
-            weight = np.sqrt(surety_2d[n, ray]) * _robust(scaled) / SPREAD_2D
-            cost[n] += surety_2d[n, ray] * scaled * _robust(scaled)
+            projected = (points[n, k, :2] + translation[n, :2]) / depth
+            error_2d = (projected - image_points[n, pixel]) * distance
+            scaled = (error_2d**2).sum() / STD_2D**2
+            weight = np.sqrt(confidence_2d[n, pixel]) * _robust(scaled) / STD_2D
+            cost[n] += confidence_2d[n, pixel] * scaled * _robust(scaled)
             scale = weight * distance / depth
             for c in range(2):
-                row = rows[n, first + c]
+                row = jacobian[n, first + c]
                 errors[n, first + c] = weight * error_2d[c]
-                row[:shape] = scale * (by_turn[n, k, c] - where[c] * by_turn[n, k, 2])
-                row[shape:x] = scale * (by_betas[n, k, c] - where[c] * by_betas[n, k, 2])
+                row[:shape] = scale * (by_rotation[n, k, c] - projected[c] * by_rotation[n, k, 2])
+                row[shape:x] = scale * (by_betas[n, k, c] - projected[c] * by_betas[n, k, 2])
                 row[x + c] = scale
-                row[z] = scale * (place[n, c] - where[c] * distance)
+                row[z] = scale * (translation[n, c] - projected[c] * distance)
 
 
 @njit(nogil=True, cache=True)
 def _robust(scaled):  # type: ignore[no-untyped-def]
-    """The square root of the weight, and what multiplies the cost, of a residual of so many squared spreads."""
+    """The square root of the weight, and the factor on the cost, of a residual of so many variances."""
     return 1 / (1 + scaled / OUTLIER**2)
+
+
+@dataclass(frozen=True)
+class _Limb:
+    """upper, lower: joints of the skeleton that rotate its two bones. ends: the points between them.
+
+    bends: the direction in which the lower bone bends, in the rest pose.
+    """
+
+    upper: str
+    lower: str
+    ends: tuple[str, str, str]
+    bends: tuple[float, float, float]
+
+
+_LIMBS = tuple(
+    _Limb(f"{side}_{upper}", f"{side}_{lower}", (f"{side}_{upper}", f"{side}_{lower}", f"{side}_{end}"), bends)
+    for side in ("left", "right")
+    for upper, lower, end, bends in (("hip", "knee", "ankle", (0, 0, -1)), ("shoulder", "elbow", "wrist", (0, 0, 1)))
+)
+
+
+def initial_rotations(body: BodyPoints, points: NDArray[np.int64], landmarks_3d: Array) -> Array:
+    """(N, 24, 3, 3) rotations read off landmarks (N, K, 3) of the `points` (K,), the 12 limb joints among them.
+
+    The trunk's orientation comes from hips and shoulders. Each limb takes the smallest rotation that brings its bone
+    into its direction, and then a rotation about that bone so that the knee or elbow bends the way it does.
+    """
+    row = {name: points.tolist().index(joint) for joint, name in zip(LIMB_12, LIMB_NAMES, strict=True)}
+    rotations = np.tile(np.eye(3), (len(landmarks_3d), NUM_ROTATIONS, 1, 1))
+    rest = body.pose(rotations[:1], np.zeros((1, NUM_BETAS))).points[0]
+    rotations[:, 0] = _trunk(landmarks_3d, row) @ _trunk(rest[None], row).swapaxes(1, 2)
+    trunk = rotations[:, 0]
+    for limb in _LIMBS:
+        a, b, c = (row[name] for name in limb.ends)
+        bone, lower = _unit(landmarks_3d[:, b] - landmarks_3d[:, a]), _unit(landmarks_3d[:, c] - landmarks_3d[:, b])
+        bone, lower = (np.einsum("nji,nj->ni", trunk, direction) for direction in (bone, lower))
+        rest_bone, rest_lower = _unit(rest[b] - rest[a]), _unit(rest[c] - rest[b])
+        upper = smallest_rotation(rest_bone, bone)
+        upper = _bend_naturally(upper @ np.array(limb.bends, float), bone, lower) @ upper
+        rotations[:, SMPL_NAMES.index(limb.upper)] = upper
+        in_upper = np.einsum("nji,nj->ni", upper, lower)
+        rotations[:, SMPL_NAMES.index(limb.lower)] = smallest_rotation(rest_lower, in_upper)
+    return rotations
+
+
+def _trunk(points: Array, row: dict[str, int]) -> Array:
+    """(N, 3, 3) whose columns are left, up and forward of the trunk."""
+    hips = points[:, [row["left_hip"], row["right_hip"]]]
+    shoulders = points[:, [row["left_shoulder"], row["right_shoulder"]]]
+    up = _unit(shoulders.mean(1) - hips.mean(1))
+    left = hips[:, 0] - hips[:, 1] + shoulders[:, 0] - shoulders[:, 1]
+    left = _unit(left - (left * up).sum(1, keepdims=True) * up)
+    trunk = np.stack([left, up, np.cross(left, up)], 2)
+    flat = np.linalg.det(trunk) < 0.5  # hips and shoulders in one point or on one line
+    trunk[flat] = FACING_THE_CAMERA
+    return trunk
+
+
+def smallest_rotation(start: Array, end: Array) -> Array:
+    """(N, 3, 3) rotations from the unit vector `start` (3,) to unit vectors `end` (N, 3)."""
+    start = np.broadcast_to(start, end.shape)
+    axis, cosine = np.cross(start, end), (start * end).sum(1)
+    cross = np.zeros((len(end), 3, 3))
+    cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
+    rotation: Array = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-3)[:, None, None]
+    return _orthonormal(rotation)
+
+
+def _bend_naturally(bends: Array, bone: Array, lower: Array) -> Array:
+    """(N, 3, 3) rotations about `bone` (N, 3) that bring the direction `bends` (N, 3) to that of `lower` (N, 3).
+
+    Less of a rotation where the limb is nearly straight, none where it is straight.
+    """
+    across = bends - (bends * bone).sum(1, keepdims=True) * bone
+    aside = lower - (lower * bone).sum(1, keepdims=True) * bone
+    angle = np.arctan2((np.cross(across, aside) * bone).sum(1), (across * aside).sum(1))
+    share = np.clip((np.linalg.norm(aside, axis=1) - BENT_A_LITTLE) / (BENT_ENOUGH - BENT_A_LITTLE), 0, 1)
+    angle = np.clip(angle, -MAX_TWIST, MAX_TWIST) * share
+    return Rotation.from_rotvec(bone * angle[:, None]).as_matrix()
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _orthonormal(matrices: Array) -> Array:
+    """The nearest rotations (…, 3, 3)."""
+    return Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_matrix().reshape(matrices.shape)
 
 
 def _like(chosen: NDArray[np.bool_], array: Array) -> NDArray[np.bool_]:

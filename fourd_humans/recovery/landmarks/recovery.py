@@ -1,26 +1,58 @@
-"""The built-in recovery as a stage of the chain: landmarks of every detected person, and bodies fitted to them."""
+"""The built-in recovery as a stage of the chain: landmarks of every detected person, and bodies fitted to them.
+
+The network's landmarks in metres are those of a camera that looks straight at the person, so each person is fitted in
+such a camera's frame, and the body is rotated back into the frame of the camera in use.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
-from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
+from fourd_humans.body.points import Array, BodyPoints
+from fourd_humans.geometry.boxes import intersection_over_union
+from fourd_humans.geometry.camera import Intrinsics, crop_camera, project, released_intrinsics
 from fourd_humans.people import Bodies, Detections, Float, Frame, Mask, Rejected
-from fourd_humans.recovery.landmarks.fitting import Fit, Targets, fit, moved_to
-from fourd_humans.recovery.landmarks.measurements import POINTS, SEEN, Measurements, measure
-from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks, mask_in_frame
-from fourd_humans.recovery.landmarks.points import Array, BodyPoints
-from fourd_humans.recovery.landmarks.regions import Regions, cut_out, regions_of
-from fourd_humans.recovery.landmarks.rows import join, rows, split
-from fourd_humans.recovery.landmarks.start import first_rotations
-from fourd_humans.recovery.landmarks.view import lens, rays, towards
+from fourd_humans.recovery.landmarks.fitting import (
+    Fit,
+    Targets,
+    best_translation,
+    fit,
+    initial_rotations,
+    smallest_rotation,
+)
+from fourd_humans.recovery.landmarks.measurements import (
+    DOUBTFUL,
+    POINT_OF_PIXEL,
+    POINTS,
+    Measurements,
+    mean_distance,
+    measure,
+    nearest,
+    person_size,
+)
+from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks
+from fourd_humans.recovery.landmarks.regions import (
+    Regions,
+    crop,
+    hide_others,
+    mask_in_frame,
+    regions_of,
+)
 
 ASPECT = 192 / 256  # width to height of the box that HMR 2.0 crops around, whose square the crop camera refers to
+MIN_FORWARD = 0.05  # cosine from the optical axis: nothing is projected from beside the camera
+# Bones, as pairs of COCO keypoints, whose lengths give a person's size in the network's metres.
+_BONES = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (5, 11), (6, 12)])
+
+T = TypeVar("T")
 
 
 class LandmarkRecovery:
@@ -29,7 +61,7 @@ class LandmarkRecovery:
     body_model: what is fitted. intrinsics: the camera of frames of a given (height, width).
     presence_threshold: below it the landmark network sees nobody in the box, and the detection is rejected.
     batch_size: people whose landmarks are found at once; more is slower on a CPU.
-    device, threads: of the network, see `onnx.load_session`.
+    device, threads: of the network, see `load_session`.
     """
 
     def __init__(
@@ -47,106 +79,148 @@ class LandmarkRecovery:
         self.presence_threshold = presence_threshold
         self.batch_size = batch_size
         self.network = LandmarkNetwork(device, threads)
-        self.points = BodyPoints(body_model, np.array(POINTS))
+        self.points = BodyPoints(body_model, POINTS)
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
-        """The detections in which somebody is, with masks, and their bodies; the others are added to `rejected`."""
+        """The detections in which somebody is, with masks, and their bodies; the others are added to the rejected."""
         cameras = [self.intrinsics(frame.size) for frame in frames]
         if not any(len(found) for found in detections):
             return [(found, self._nobody(camera)) for found, camera in zip(detections, cameras, strict=True)]
         regions = [regions_of(found.keypoints, found.boxes) for found in detections]
-        landmarks = self._landmarks(frames, regions)
-        measured = [measure(seen, found.keypoints) for seen, found in zip(landmarks, detections, strict=True)]
-        lenses = [lens(camera, frame.size) for camera, frame in zip(cameras, frames, strict=True)]
-        fitted = self._fit(measured, regions, lenses, cameras)
+        landmarks = self._landmarks(frames, detections, regions)
+        measured = [
+            measure(seen, found.keypoints, person_size(region.side))
+            for seen, found, region in zip(landmarks, detections, regions, strict=True)
+        ]
+        assumed = [assumed_intrinsics(camera, frame.size) for camera, frame in zip(cameras, frames, strict=True)]
+        fitted = self._fit(measured, regions, assumed, cameras)
         results = []
         for i, (frame, found) in enumerate(zip(frames, detections, strict=True)):
-            parts = range(len(found))
             masks: list[Mask | None] = [
-                mask_in_frame(landmarks[i].segmentation[row], regions[i], row, frame.size) for row in parts
+                mask_in_frame(segmentation, to_frame, frame.size)
+                for segmentation, to_frame in zip(landmarks[i].segmentation, regions[i].to_frame(), strict=True)
             ]
-            bodies = self._bodies(*fitted[i], measured[i], lenses[i], cameras[i], found.boxes)
+            bodies = self._bodies(*fitted[i], measured[i], assumed[i], cameras[i], found)
             results.append(self._keep(replace(found, masks=masks), bodies, landmarks[i].presence))
         return results
 
-    def _landmarks(self, frames: Sequence[Frame], regions: Sequence[Regions]) -> list[Landmarks]:
-        """Frame by frame; the network sees people of several frames at once."""
-        everybody = join(regions)
-        pictures = np.concatenate([cut_out(frame.image, r) for frame, r in zip(frames, regions, strict=True)])
-        starts = range(0, len(pictures), self.batch_size)
+    def _landmarks(
+        self, frames: Sequence[Frame], detections: Sequence[Detections], regions: Sequence[Regions]
+    ) -> list[Landmarks]:
+        """Frame by frame, of every person the reading nearest to the keypoints.
+
+        A back looks much like a front with left and right exchanged and near made far, so every reading is also
+        considered mirrored. Where boxes overlap, the network may take a neighbour for the person: those whose reading
+        is far from the keypoints are read again with the others hidden.
+        """
+        crops = [crop(frame.image, region) for frame, region in zip(frames, regions, strict=True)]
+        readings = self._read(np.concatenate(crops), regions)
+        again: list[tuple[int, int]] = []  # number of the frame, of the person
+        hidden_crops: list[Float] = []
+        for i, (found, region) in enumerate(zip(detections, regions, strict=True)):
+            if found.keypoints is None:
+                continue
+            masks, size = readings[i].segmentation, person_size(region.side)
+            readings[i] = nearest([readings[i], readings[i].mirrored()], found.keypoints, size)
+            overlaps = intersection_over_union(found.boxes, found.boxes) > 0
+            np.fill_diagonal(overlaps, False)
+            doubtful = mean_distance(readings[i], found.keypoints, size) > DOUBTFUL
+            for row in np.flatnonzero(overlaps.any(1) & doubtful).tolist():
+                others = np.flatnonzero(overlaps[row])
+                hidden_crops.append(
+                    hide_others(crops[i][row], row, others, region, found.boxes, found.keypoints, masks)
+                )
+                again.append((i, row))
+        if again:
+            second = self._read(np.stack(hidden_crops), [_rows(regions[i], slice(row, row + 1)) for i, row in again])
+            for (i, row), reading in zip(again, second, strict=True):
+                keypoints = detections[i].keypoints
+                assert keypoints is not None
+                person = slice(row, row + 1)
+                options = [_rows(readings[i], person), reading, reading.mirrored()]
+                best = nearest(options, keypoints[person], person_size(regions[i].side[person]))
+                readings[i] = _replace_row(readings[i], row, best)
+        return readings
+
+    def _read(self, crops: Float, regions: Sequence[Regions]) -> list[Landmarks]:
+        """The landmarks in crops, as many for each of `regions` as it has; the network sees several frames at once."""
+        everybody = _concatenate(regions)
+        starts = range(0, len(crops), self.batch_size)
         batches = [slice(start, start + self.batch_size) for start in starts]
-        found = join([self.network(pictures[batch], rows(everybody, batch)) for batch in batches])
-        return split(found, [len(around) for around in regions])
+        read = _concatenate([self.network(crops[batch], _rows(everybody, batch)) for batch in batches])
+        return _split(read, [len(each) for each in regions])
 
     def _fit(
         self,
         measured: Sequence[Measurements],
         regions: Sequence[Regions],
-        lenses: Sequence[Intrinsics],
+        assumed: Sequence[Intrinsics],
         cameras: Sequence[Intrinsics],
     ) -> list[tuple[Fit, Float]]:
-        """Frame by frame, bodies in the frames of the `cameras` in use, and their 45 joints.
-
-        Everybody is fitted at once, each as a camera with the frame's lens sees them straight on.
-        """
-        seen = [
-            rays(people.pixels, camera, towards(around.center, camera))
-            for people, around, camera in zip(measured, regions, lenses, strict=True)
+        """Frame by frame, bodies in the frames of the `cameras` in use, and their 45 joints."""
+        image_points = [
+            normalised(people.pixels, camera, look_at_rotations(region.center, camera))
+            for people, region, camera in zip(measured, regions, assumed, strict=True)
         ]
-        people = join(measured)
-        metres = people.metres * _size(people.metres, self.points)[:, None, None]
-        targets = Targets(metres, people.surety_3d, np.concatenate(seen), people.surety_2d)
-        whole = fit(self.points, targets, SEEN, first_rotations(self.points, POINTS, metres))
+        people = _concatenate(measured)
+        landmarks_3d = people.landmarks_3d * _size(people.landmarks_3d, self.points)[:, None, None]
+        targets = Targets(landmarks_3d, people.confidence_3d, np.concatenate(image_points), people.confidence_2d)
+        whole = fit(self.points, targets, POINT_OF_PIXEL, initial_rotations(self.points, POINTS, landmarks_3d))
 
-        counts = [len(around) for around in regions]
-        turn = np.concatenate([towards(r.center, camera) for r, camera in zip(regions, cameras, strict=True)])
-        farther = [camera.focal_length / real.focal_length for camera, real in zip(cameras, lenses, strict=True)]
-        pelvis = self.points.pelvis(whole.betas)  # the point about which a body turns
-        away = pelvis + whole.place
-        away[:, 2] *= np.repeat(farther, counts)
+        counts = [len(each) for each in regions]
+        look_at = np.concatenate(
+            [look_at_rotations(r.center, camera) for r, camera in zip(regions, cameras, strict=True)]
+        )
+        farther = [camera.focal_length / real.focal_length for camera, real in zip(cameras, assumed, strict=True)]
+        pelvis = self.points.pelvis(whole.betas)  # the point about which a body rotates
+        position = pelvis + whole.translation
+        position[:, 2] *= np.repeat(farther, counts)
         rotations = whole.rotations.copy()
-        rotations[:, 0] = turn @ rotations[:, 0]
-        turned = Fit(rotations, whole.betas, np.einsum("nij,nj->ni", turn, away) - pelvis)
+        rotations[:, 0] = look_at @ rotations[:, 0]
+        in_camera = Fit(rotations, whole.betas, np.einsum("nij,nj->ni", look_at, position) - pelvis)
         joints = np.split(self._joints(rotations, whole.betas), np.cumsum(counts)[:-1])
-        return list(zip(split(turned, counts), joints, strict=True))
+        return list(zip(_split(in_camera, counts), joints, strict=True))
 
     def _bodies(
         self,
         fitted: Fit,
         joints: Float,
         measured: Measurements,
-        seen_through: Intrinsics,
+        assumed: Intrinsics,
         camera: Intrinsics,
-        boxes: Float,
+        detections: Detections,
     ) -> Bodies:
-        place, betas = fitted.place, fitted.betas
-        if camera != seen_through:  # the foreshortening is another, so what fits best stands a little elsewhere
-            joint = np.array(POINTS)[SEEN]
-            seen = joint < NUM_JOINTS  # all but the skeleton's hands
-            targets = rays(measured.pixels[:, seen], camera, np.tile(np.eye(3), (len(boxes), 1, 1)))
-            place = moved_to(joints[:, joint[seen]].astype(float), targets, measured.surety_2d[:, seen], place)
-        standing = place.astype(np.float32)
+        translation, boxes = fitted.translation, detections.boxes
+        if camera != assumed:  # the foreshortening differs, so the translation that fits best differs a little, too
+            joint = POINTS[POINT_OF_PIXEL]
+            is_joint = joint < NUM_JOINTS  # all but the skeleton's hands
+            image_points = normalised(measured.pixels[:, is_joint], camera, np.tile(np.eye(3), (len(boxes), 1, 1)))
+            translation = best_translation(
+                joints[:, joint[is_joint]].astype(float), image_points, measured.confidence_2d[:, is_joint], translation
+            )
+        in_camera = translation.astype(np.float32)
         sides = boxes[:, 2:] - boxes[:, :2]
         center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
         rotations = fitted.rotations.astype(np.float32)
         return Bodies(
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
-            betas=betas.astype(np.float32),
-            camera_crop=crop_camera(standing, center, size, camera),
+            betas=fitted.betas.astype(np.float32),
+            camera_crop=crop_camera(in_camera, center, size, camera),
             crop_center=center.astype(np.float32),
             crop_size=size,
-            camera=standing,
+            camera=in_camera,
             joints_3d=joints,
-            joints_2d=project(joints, standing, camera),
+            joints_2d=project(joints, in_camera, camera),
             focal_length=camera.focal_length,
             principal_point=camera.principal_point,
             shape_space=self.body_model.shape_space,
+            confidence=None if detections.keypoints is None else measured.agreement.astype(np.float32),
         )
 
     def _joints(self, rotations: Array, betas: Array) -> Float:
-        turns, shape = rotations.astype(np.float32), betas.astype(np.float32)
-        return self.body_model.joints_of_arrays(turns[:, :1], turns[:, 1:], shape)
+        orient_and_pose, shape = rotations.astype(np.float32), betas.astype(np.float32)
+        return self.body_model.joints_of_arrays(orient_and_pose[:, :1], orient_and_pose[:, 1:], shape)
 
     def _nobody(self, camera: Intrinsics) -> Bodies:
         return Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
@@ -160,16 +234,69 @@ class LandmarkRecovery:
         return replace(found[kept], rejected=[*found.rejected, *rejected]), bodies[kept]
 
 
-# Bones, as numbers of COCO keypoints, that tell a person's size in the network's metres.
-_BONES = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (5, 11), (6, 12)])
+def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
+    """The camera whose perspective the fit assumes for a frame of `size` (height, width).
+
+    The released convention's focal length belongs to no real lens: at 3 degrees of view nothing is foreshortened, and a
+    fit would explain a large near hand by the pose. Where the real focal length is unknown, that of a 53 degree view
+    along the diagonal is assumed, as CLIFF does (Li et al., ECCV 2022): the length of the diagonal.
+    """
+    if camera != released_intrinsics(size):
+        return camera
+    return Intrinsics(math.hypot(*size), camera.principal_point)
 
 
-def _size(metres: Array, body: BodyPoints) -> Array:
-    """(N,) how many times as large the mean body is as the landmarks, by the lengths of its bones."""
+def look_at_rotations(pixels: Float, camera: Intrinsics) -> Array:
+    """(N, 3, 3) from the frames of cameras that look straight at `pixels` (N, 2) to the frame of `camera`."""
+    directions = _directions(pixels, camera)
+    forward = np.array([0.0, 0.0, 1.0])
+    return smallest_rotation(forward, directions / np.linalg.norm(directions, axis=1, keepdims=True))
+
+
+def normalised(pixels: NDArray[np.floating], camera: Intrinsics, rotations: Array) -> Array:
+    """(N, L, 2) x / z and y / z of pixels (N, L, 2), in frames whose `rotations` (N, 3, 3) lead to `camera`'s frame."""
+    directions = np.einsum("nji,nlj->nli", rotations, _directions(pixels, camera))
+    points: Array = directions[..., :2] / np.maximum(directions[..., 2:], MIN_FORWARD)
+    return points
+
+
+def _directions(pixels: NDArray[np.floating], camera: Intrinsics) -> Array:
+    flat = (np.asarray(pixels, float) - np.asarray(camera.principal_point)) / camera.focal_length
+    return np.concatenate([flat, np.ones((*flat.shape[:-1], 1))], -1)
+
+
+def _size(landmarks_3d: Array, body: BodyPoints) -> Array:
+    """(N,) the mean body's size over that of landmarks (N, K, 3), by the lengths of bones."""
     identity = np.tile(np.eye(3), (1, 24, 1, 1))
     rest = body.pose(identity, np.zeros((1, 10))).points
 
     def length(points: Array) -> Array:
         return np.linalg.norm(points[:, _BONES[:, 0]] - points[:, _BONES[:, 1]], axis=2)
 
-    return length(rest).sum(1) / np.maximum(length(metres).sum(1), 0.1)
+    return length(rest).sum(1) / np.maximum(length(landmarks_3d).sum(1), 0.1)
+
+
+# Dataclasses whose fields are all arrays with the person first.
+
+
+def _concatenate(parts: Sequence[T]) -> T:
+    """There must be a part, though it may be of nobody."""
+    names = [f.name for f in fields(parts[0])]  # type: ignore[arg-type]
+    return type(parts[0])(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _split(whole: T, counts: Sequence[int]) -> list[T]:
+    """The people of `whole` in parts of so many each."""
+    ends = np.cumsum(counts)
+    return [_rows(whole, slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
+
+
+def _rows(whole: T, chosen: slice) -> T:
+    names = [f.name for f in fields(whole)]  # type: ignore[arg-type]
+    changes: dict[str, Any] = {name: getattr(whole, name)[chosen] for name in names}
+    return type(whole)(**changes)
+
+
+def _replace_row(whole: T, row: int, by: T) -> T:
+    """`whole` with the one person of `by` in place of person `row`."""
+    return _concatenate([_rows(whole, slice(row)), by, _rows(whole, slice(row + 1, None))])

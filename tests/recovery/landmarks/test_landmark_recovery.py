@@ -102,6 +102,7 @@ def test_frames_without_people(frame, recover):
 def test_boxes_without_keypoints(frame, found, recover):
     ((kept, bodies),) = recover([frame], [Detections(found.boxes, found.scores)])
     check(kept, bodies)
+    assert bodies.confidence is None  # there is nothing to compare the landmarks with
     assert len(bodies) >= 2
 
 
@@ -115,7 +116,7 @@ def test_truncated_people_stay_bounded(frame, found, recover):
         check(kept, bodies)
 
 
-def test_what_is_nobody_is_dropped_with_a_reason(recover):
+def test_a_box_with_nobody_in_it_is_rejected_with_a_reason(recover):
     empty = Frame(0, 0.0, "0", np.full((300, 300, 3), 90, np.uint8))
     ((kept, bodies),) = recover([empty], [Detections(np.float32([[50, 50, 150, 250]]), np.float32([0.9]))])
     assert len(kept) == len(bodies) == 0
@@ -130,3 +131,31 @@ def test_left_and_right_come_from_the_keypoints(frame, found, recover):
     hips = [28, 27]  # left, right
     along = [(b.joints_2d[:, hips[0], 0] - b.joints_2d[:, hips[1], 0]) for b in (before, after)]
     assert (np.sign(along[0]) == -np.sign(along[1])).sum() >= 2
+
+
+def test_confidence_falls_where_landmarks_and_keypoints_disagree(frame, found, recover):
+    elsewhere = found.keypoints.copy()
+    elsewhere[1, 13:17, :2] += 0.15 * (found.boxes[1, 3] - found.boxes[1, 1])  # knees and ankles
+    wrong = Detections(found.boxes, found.scores, keypoints=elsewhere)
+    (_, bodies), (_, doubtful) = recover([frame, frame], [found, wrong])
+    assert ((bodies.confidence > 0) & (bodies.confidence <= 1)).all()
+    assert bodies.confidence[1] > 0.4
+    assert doubtful.confidence[1] < 0.5 * bodies.confidence[1]
+
+
+def test_people_whose_reading_is_doubtful_are_read_again_without_the_others(frame, found, recover, monkeypatch):
+    """Where boxes overlap and landmarks lie far from the keypoints, and only there."""
+    crops = []
+    network = recover.network
+    monkeypatch.setattr(
+        recover, "network", lambda pictures, regions: crops.append(pictures) or network(pictures, regions)
+    )
+    recover([frame], [found[:1]])
+    assert sum(map(len, crops)) == 1
+    crops.clear()
+    elsewhere = found.keypoints.copy()
+    elsewhere[0, 13:17, :2] += 0.2 * (found.boxes[0, 3] - found.boxes[0, 1])
+    everywhere = np.tile(np.float32([0, 0, *frame.size[::-1]]), (len(found), 1))
+    recover([frame], [Detections(everywhere, found.scores, keypoints=elsewhere)])
+    assert sum(map(len, crops)) > len(found)
+    assert any((picture == 0.5).all(-1).mean() > 0.01 for picture in np.concatenate(crops)[len(found) :])
