@@ -98,10 +98,10 @@ class FixedLagBuffer:
 
     def _end(self, id: int) -> None:
         """The track is gone. Where people are completed, it ends with its last observation."""
+        self._close_gaps(np.inf, id)  # while the observations at both ends are still known
         last = self._recent.pop(id)[-1].frame
         if self.complete is None:
             return
-        self._close_gaps(np.inf, id)
         for index, waiting in self._waiting.items():
             if index > last:
                 waiting.records.pop(id, None)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from fourd_humans.motion.completion import boxes_around
 from fourd_humans.people import NUM_JOINTS, Bodies, Detections, Frame
@@ -74,6 +75,18 @@ def test_the_hidden_are_completed_from_both_sides():
     np.testing.assert_allclose([f.bodies.camera[0, 0] for f in out], 10.0 * np.arange(30), atol=1e-4)
     np.testing.assert_allclose(out[15].detections.boxes[0], [148, -4, 172, 24], atol=1e-3)
     assert lag[10] == 20 + 4 - 10, "the gap is closed `context` frames after the person is back"
+
+
+@pytest.mark.parametrize("back", [1, 3, 8])
+def test_a_gap_is_completed_when_the_track_ends_soon_after_it(back):
+    """The track ends before `context` frames have passed since the gap, as it does with a small `max_age`."""
+    seen = [*range(10), *range(12, 12 + back)]
+    steps = [(frame(t), [record(t, 1)] if t in seen else []) for t in range(40)]
+    for t in (10, 11, 12 + back, 13 + back, 14 + back):
+        steps[t][1].append(record(t, 1, since=1, x=999))
+    out, _ = run(FixedLagBuffer(min_hits=5, complete=between, context=32), steps)
+    assert [f.time_since_seen.tolist() for f in out] == [[0]] * 10 + [[-1]] * 2 + [[0]] * back + [[]] * (28 - back)
+    np.testing.assert_allclose([out[t].bodies.camera[0, 0] for t in (10, 11)], [100, 110], atol=1e-4)
 
 
 def test_without_completion_the_trackers_predictions_stay():
