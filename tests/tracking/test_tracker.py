@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fourd_humans.config import default_config
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
 from fourd_humans.motion.hold import hold_pose
@@ -197,7 +198,7 @@ def test_looks_decide_where_places_do_not() -> None:
 
 
 def test_textures_mix_slowly_and_fill_in() -> None:
-    tracker = make_tracker(texture_mixing=0.2, min_hits=1)
+    tracker = make_tracker(min_hits=1)
     found, bodies = people([(0, 0, 9)])
     assert bodies.texture is not None
     bodies.texture[0, :, :, :100] = 1.0
@@ -208,13 +209,21 @@ def test_textures_mix_slowly_and_fill_in() -> None:
     tracker.update(1, SIZE, found, replace(bodies, texture=later))
 
     texture = tracker.tracks[0].texture
-    alpha = 0.2 * 0.9**2
+    alpha = 0.1 * 0.9**2  # the released code's, with the detection's score
     np.testing.assert_allclose(texture[:3, :, :50], 1)
     np.testing.assert_allclose(texture[:3, :, 50:100], (1 - alpha) + alpha * 0.5, rtol=1e-6)
     np.testing.assert_allclose(texture[:3, :, 100:150], 0.5)
     assert not texture[:3, :, 150:].any()
     assert (texture[3, :, :150] == 1).all()
     assert (texture[3, :, 150:] == -1).all()
+
+
+def test_the_default_settings_are_the_released_ones() -> None:
+    released = {
+        "history": 7, "max_age": 50, "min_hits": 5, "threshold": 100, "texture_mixing": 0.1, "pose_distance_limit": 1.5,
+    }  # fmt: skip
+    for settings in (make_tracker(), default_config().tracking):
+        assert {name: getattr(settings, name) for name in released} == released
 
 
 def test_compares_looks_only_where_they_can_matter() -> None:

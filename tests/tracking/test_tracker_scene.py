@@ -76,12 +76,38 @@ def follow(texture_distance: Any, arrays: dict[str, np.ndarray]) -> None:
         if f"cost_{time}" in arrays:
             np.testing.assert_allclose(association.cost, arrays[f"cost_{time}"], rtol=1e-3)
         locations = np.stack([track.next.location for track in tracker.tracks])
-        np.testing.assert_allclose(locations, arrays[f"loca_{time}"], atol=1e-5)
+        np.testing.assert_allclose(locations, arrays[f"loca_{time}"], rtol=5e-6, atol=2e-6)
     assert time == 71
 
 
 def test_tracks_the_scene_like_the_released_tracker(arrays: dict[str, np.ndarray]) -> None:
     follow(StoredDistances(), arrays)
+
+
+def test_a_cut_in_the_scene_replaces_the_history_of_those_who_are_matched() -> None:
+    """A cut where people stay where they are, so that they are matched across it, which nobody is in the reference."""
+
+    def same(tracks: Any, detections: Any, pairs: np.ndarray) -> np.ndarray:
+        return np.zeros(len(pairs))
+
+    trackers = [Tracker(texture_distance=same, predict_poses=hold_pose) for _ in range(2)]
+    for time, observations in enumerate(scene()):
+        cut, plain = (t.associate(observations, is_cut=time == 20 and t is trackers[0]) for t in trackers)
+        if time == 20:
+            break
+    matched = 0
+    for track, other, observation in zip(cut.tracks, plain.tracks, observations, strict=True):
+        assert track.id == other.id
+        if track.hits == 1:
+            continue
+        matched += 1
+        np.testing.assert_array_equal(track.locations, np.tile(observation.location, (7, 1)))
+        np.testing.assert_allclose(track.next.location[88:93], observation.location[88:93], rtol=1e-5)
+        np.testing.assert_allclose(track.next.location[93:96], [0, 0, 1], atol=1e-6)
+        assert abs(track.next.location[88:90] - other.next.location[88:90]).max() > 1e-3
+        np.testing.assert_array_equal(track.times, other.times)
+        np.testing.assert_array_equal(track.poses, other.poses)
+    assert matched >= 3
 
 
 @pytest.mark.slow

@@ -56,8 +56,9 @@ def with_discriminator(model):
     )
 
 
-def assert_close(ours, reference):
-    np.testing.assert_allclose(ours.detach().numpy(), reference, atol=1e-4, rtol=1e-4)
+def assert_close(ours, reference, tolerance):
+    """tolerance: about ten times the largest error measured, on CPUs with SSE4.1 and AVX2."""
+    np.testing.assert_allclose(ours.detach().numpy(), reference, rtol=0, atol=tolerance)
 
 
 def test_names_and_shapes_are_the_released_ones(manifests):
@@ -77,13 +78,21 @@ def test_the_supplements_sizes():
 @torch.no_grad()
 def test_computes_what_the_released_code_does(small_model, reference, images):
     tokens = small_model.backbone(images[..., 32:-32])
-    assert_close(tokens.transpose(1, 2).reshape(2, 64, 16, 12), reference["features"])
+    assert_close(tokens.transpose(1, 2).reshape(2, 64, 16, 12), reference["features"], 9e-6)
     result = small_model(images)
-    assert_close(result.global_orient, reference["global_orient"])
-    assert_close(result.body_pose, reference["body_pose"])
-    assert_close(result.betas, reference["betas"])
-    assert_close(result.camera_crop, reference["pred_cam"])
+    assert_close(result.global_orient, reference["global_orient"], 2e-6)
+    assert_close(result.body_pose, reference["body_pose"], 4e-5)
+    assert_close(result.betas, reference["betas"], 2e-7)
+    assert_close(result.camera_crop, reference["pred_cam"], 2e-7)
     assert result.vertices is None
+
+
+def test_layer_norms_have_the_released_eps(small_model):
+    """ViT: 1e-6, as in ViTPose; decoder: PyTorch's default. The figures above hardly depend on a single one."""
+    for part, eps in ((small_model.backbone, 1e-6), (small_model.smpl_head, 1e-5)):
+        norms = [module for module in part.modules() if isinstance(module, torch.nn.LayerNorm)]
+        assert len(norms) > 5
+        assert {norm.eps for norm in norms} == {eps}
 
 
 @torch.no_grad()
@@ -102,7 +111,7 @@ def test_discriminator(fill_weights, reference):
     weights = fill_weights({f"discriminator.{name}": value for name, value in discriminator.state_dict().items()})
     discriminator.load_state_dict({name.removeprefix("discriminator."): value for name, value in weights.items()})
     scores = discriminator(torch.from_numpy(reference["body_pose"]), torch.from_numpy(reference["betas"]))
-    assert_close(scores, reference["discriminator"])
+    assert_close(scores, reference["discriminator"], 2e-6)
 
 
 @torch.no_grad()
@@ -136,7 +145,7 @@ def test_lower_precision_moves_joints_by_less_than_a_millimetre(small_model, ima
 @torch.no_grad()
 def test_loads_a_lightning_checkpoint(small_checkpoint, reference, images):
     model = HMR2.from_checkpoint(small_checkpoint, **SMALL)
-    assert_close(model(images).body_pose, reference["body_pose"])
+    assert_close(model(images).body_pose, reference["body_pose"], 4e-5)
     assert not model.training
     assert not any(tensor.is_meta for tensor in model.state_dict().values())
 
