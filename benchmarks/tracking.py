@@ -7,7 +7,6 @@ The scene has exact ground truth and nothing is tuned to it; see docs/evaluation
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from demo_scene.scene import make_demo_scene
 from rich.console import Console
 from rich.table import Table
 
-from fourd_humans.config import CameraConfig, default_config
+from fourd_humans.config import default_config, merge
 from fourd_humans.pipeline import Pipeline
 
 
@@ -31,7 +30,7 @@ def main(scene: Path | None, width: int, height: int, seed: int) -> None:
         if scene is None or not (scene / "truth.npz").exists():
             make_demo_scene(folder, (height, width), seed=seed)
         truth = read_truth(folder / "truth.npz")
-        config = replace(default_config(), camera=CameraConfig(focal_length=truth.intrinsics.focal_length))
+        config = merge(default_config(), {"camera": {"focal_length": truth.intrinsics.focal_length}})
         given = GroundTruthStages(truth)
         runs = {
             "true boxes and bodies": Pipeline(config, detector=given.detect, recovery=given.recover),

@@ -1,255 +1,253 @@
-"""All settings as one nested dataclass: typed, with its defaults here, read from YAML and from ``key=value``.
+"""All settings as one object: those of every stage, read from YAML and from ``key=value``.
 
-`default_config` gives the settings of a model; ``configs/*.yaml`` are the same written out.
-Modules never see this object: `pipeline` hands each stage the arguments it needs.
+`default_config` gives the settings of a model; ``configs/*.yaml`` are the same written out. Each stage's folder has its
+own settings (``detection/settings.py`` and so on); here are those of the chain itself. Stages get their settings from
+`stages` and never see the whole.
 """
 
 from __future__ import annotations
 
 import difflib
-import types
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from fourd_humans.appearance.settings import AppearanceSettings
+from fourd_humans.detection.settings import AnyDetectorSettings, MoveNetSettings, ViTDetSettings
 from fourd_humans.errors import UsageError
+from fourd_humans.motion.settings import MotionSettings
+from fourd_humans.recovery.settings import AnyRecoverySettings, HMR2Settings, LandmarkSettings
+from fourd_humans.rendering.settings import RenderSettings
+from fourd_humans.settings import DEVICE, Number, Settings, deep_update, explain, nested, short, split_list
+from fourd_humans.tracking.settings import TrackingSettings
+
+LARGEST_FILE = 1_000_000  # bytes of a configuration file
 
 
-@dataclass(frozen=True)
-class CameraConfig:
-    """The camera that filmed. At most one of the three; with none, the released code's 5000/256·max(H, W) pixels."""
+class CameraSettings(Settings):
+    """The camera that filmed: at most one of the three; with none, the released code's 5000/256·max(H, W) pixels."""
 
-    focal_length: float | None = None  # pixels of the full frame
-    field_of_view: float | None = None  # degrees, across the longer side
-    intrinsics: tuple[float, ...] | None = None  # the 3x3 matrix, row by row: 9 numbers
+    focal_length: Annotated[Number, Field(ge=1, le=1e7)] | None = None
+    """Pixels of the full frame."""
+    field_of_view: Annotated[Number, Field(ge=0.01, le=179.9)] | None = None
+    """Degrees across the longer side."""
+    intrinsics: Annotated[tuple[Number, ...], BeforeValidator(split_list), Field(min_length=9, max_length=9)] | None = (
+        None
+    )
+    """The 3x3 intrinsic matrix, row by row: 9 numbers."""
 
+    @model_validator(mode="after")
+    def _one_camera(self) -> CameraSettings:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"takes one of {', '.join(given)}, not several")
+        if self.intrinsics is not None:
+            from fourd_humans.geometry.camera import intrinsics_from
 
-@dataclass(frozen=True)
-class DetectionConfig:
-    """Which people are looked for."""
-
-    backend: str = "movenet"  # movenet (lite), vitdet (paper), detectron2, given
-    batch_size: int = 4
-    checkpoint: str | None = None
-    boxes: str | None = None  # file for `given`
-    score_threshold: float = 0.15
-    nms_threshold: float = 0.6
-    min_width: float = 0.0  # pixels of the full frame
-    min_height: float = 0.0
-    image_size: int = 448  # longer side that the detector sees
-    category: int = 0  # COCO class looked for, 0..79, 0 being people (vitdet, detectron2)
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # (vitdet)
-    compile: bool = False  # (vitdet)
-
-
-@dataclass(frozen=True)
-class RecoveryConfig:
-    """How bodies are recovered from the boxes."""
-
-    backend: str = "landmarks"  # landmarks (lite), hmr2 (paper)
-    batch_size: int | None = None  # people at once; null: what fits into the GPU's free memory (hmr2)
-    checkpoint: str | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    compile: bool = False
-    antialias: bool = False
+            try:
+                intrinsics_from((1, 1), matrix=self.intrinsics)
+            except UsageError as error:
+                raise ValueError(f"is wrong: {error}") from error
+        return self
 
 
-@dataclass(frozen=True)
-class AppearanceConfig:
-    """How two people's looks are compared."""
-
-    encoder: str | None = None  # checkpoint of the released texture encoder; None compares texels directly
-
-
-@dataclass(frozen=True)
-class MotionConfig:
-    """How poses are predicted ahead and filled in."""
-
-    predictor: Literal["transformer", "hold"] = "transformer"
-    checkpoint: str | None = None  # of the transformer; None: the released one where `paper` has it, else the built-in
-    complete: bool = True
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """PHALP' settings; the numbers are the released tracker's."""
-
-    history: int = 7  # observations that a track remembers
-    max_age: int = 50  # frames that a person may be hidden before the track ends
-    min_hits: int = 5  # frames in a row before a new person is believed
-    threshold: float = 100.0  # cost above which a detection is never given to a track
-    texture_mixing: float = 0.1  # how much a new look changes a track's texture, times the score squared
-    pose_distance_limit: float = 1.5  # the largest squared pose distance that counts
-
-
-@dataclass(frozen=True)
-class ShotsConfig:
-    """Where a cut is seen."""
+class ShotSettings(Settings):
+    """Where one shot ends and the next begins, see `video.cuts.CutDetector`."""
 
     detect: bool = True
-    threshold: float = 27.0
+    """Look for cuts."""
+    threshold: Annotated[Number, Field(ge=0, le=255)] = 27.0
+    """Mean change of a pixel, 0 to 255, from which on it is a cut."""
 
 
-@dataclass(frozen=True)
-class RenderConfig:
-    """What the rendered video shows."""
+class ResultsSettings(Settings):
+    """What the result file holds in addition, see `results.store`."""
 
-    views: tuple[str, ...] = ("overlay",)  # overlay, side, top
-    supersample: int = 2  # samples per pixel and direction
-    alpha: float = 0.85  # opacity of the bodies
-    depth_scale: float | None = None  # factor on depths in the side and top views; None: an ordinary lens's depths
-    quality: int = 23  # H.264 constant rate factor: lower is better and larger
+    textures: bool = False
+    """Every person's texture map, a megabyte each."""
 
 
-@dataclass(frozen=True)
-class ResultsConfig:
-    """What the result file holds beside the usual."""
-
-    textures: bool = False  # every person's texture map: a megabyte each
-
-
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Everything that can be set."""
 
     model: Literal["lite", "paper"] = "lite"
-    device: str = "auto"
-    camera: CameraConfig = field(default_factory=CameraConfig)
-    detection: DetectionConfig = field(default_factory=DetectionConfig)
-    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
-    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
-    motion: MotionConfig = field(default_factory=MotionConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    shots: ShotsConfig = field(default_factory=ShotsConfig)
-    render: RenderConfig = field(default_factory=RenderConfig)
-    results: ResultsConfig = field(default_factory=ResultsConfig)
+    """lite or paper: whose defaults these are, and whether installed files of the published system are used."""
+    device: Annotated[str, Field(pattern=DEVICE)] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    camera: CameraSettings = CameraSettings()
+    detection: AnyDetectorSettings = MoveNetSettings()
+    recovery: AnyRecoverySettings = LandmarkSettings()
+    appearance: AppearanceSettings = AppearanceSettings()
+    motion: MotionSettings = MotionSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    shots: ShotSettings = ShotSettings()
+    render: RenderSettings = RenderSettings()
+    results: ResultsSettings = ResultsSettings()
 
 
 def default_config(model: Literal["lite", "paper"] = "lite") -> Config:
     """The settings of a model: `lite` needs no download, `paper` is the published system."""
     if model == "lite":
         return Config()
-    return Config(
-        model="paper",
-        detection=DetectionConfig(
-            backend="vitdet", score_threshold=0.8, nms_threshold=0.5, min_width=50, min_height=100, image_size=1024
-        ),
-        recovery=RecoveryConfig(backend="hmr2"),
-    )
+    return Config(model="paper", detection=ViTDetSettings(), recovery=HMR2Settings())
 
 
-def load_config(path: Path | str, base: Config) -> Config:
-    """`base` with what the YAML file says on top.
+def read_settings(path: Path | str) -> dict[str, Any]:
+    """The nested settings in a YAML file, not checked yet.
 
-    Raises: UsageError naming the file, for what is not YAML, not a mapping, or has unknown keys or wrong types.
+    Raises: UsageError naming the file, for what is too large, not YAML, or not a mapping.
     """
     try:
+        if Path(path).stat().st_size > LARGEST_FILE:
+            raise UsageError(f"the configuration {path} is larger than {LARGEST_FILE // 1000} kB")
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
     if not isinstance(loaded or {}, dict):
         raise UsageError(f"the configuration {path} must be a mapping such as 'tracking: {{max_age: 60}}'")
+    return loaded or {}
+
+
+def load_config(path: Path | str, base: Config | None = None) -> Config:
+    """`base` with what the YAML file says on top; without a base, the defaults of the model that the file names.
+
+    Raises: UsageError naming the file, for what cannot be read, unknown settings and wrong values.
+    """
+    changes = read_settings(path)
     try:
-        return merge(base, loaded or {})
+        return merge(base or default_config("paper" if changes.get("model") == "paper" else "lite"), changes)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Each ``section.key=value`` in one nested mapping, the later ones winning; values are read as YAML.
+
+    Raises: UsageError for what is not of that form.
+    """
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value, as in tracking.max_age=60, not '{short(setting)}'")
+        try:
+            value = yaml.safe_load(text)
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            raise UsageError(f"--set {short(key)}: '{short(text)}' cannot be read as a value") from error
+        changes = deep_update(changes, nested(key.strip().split("."), value))
+    return changes
 
 
 def apply_settings(config: Config, settings: Iterable[str]) -> Config:
     """`config` with each ``section.key=value`` applied; values are read as YAML, so ``[a, b]`` and ``null`` work.
 
-    Raises: UsageError for an unknown key (with the nearest known one) or a value of the wrong type.
+    Raises: UsageError for an unknown key (with the nearest known one) or a wrong value.
     """
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, as in tracking.max_age=60, not '{setting}'")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {key}: '{text}' cannot be read as a value") from error
-        nested: Any = value
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        config = merge(config, nested)
-    return config
+    return merge(config, parse_settings(settings))
 
 
-def merge(config: Any, changes: Mapping[str, Any], _path: str = "") -> Any:
-    """A copy of the dataclass `config` with the nested mapping `changes` applied, checked against the fields' types."""
-    hints = get_type_hints(type(config))
-    new: dict[str, Any] = {}
+def merge(base: Config, changes: Mapping[str, Any]) -> Config:
+    """`base` with the nested mapping `changes` on top. Where another backend is chosen, its own defaults apply.
+
+    Raises: UsageError for an unknown setting, one that the chosen backend does not have, and a wrong value.
+    """
+    data = base.model_dump()
+    if changes.get("model", base.model) != base.model:
+        _validated(changes)  # which says if it is no model at all
+        raise UsageError(
+            f"'model' is {base.model} here and cannot be changed to {short(changes['model'])}: "
+            f"choose it with --model, or default_config in Python"
+        )
     for key, value in changes.items():
-        where = f"{_path}{key}"
-        if key not in hints:
-            raise UsageError(f"there is no setting '{where}'{_nearest(where, config, _path)}")
-        current = getattr(config, key)
-        if is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise UsageError(
-                    f"'{where}' is a group of settings: give one of them, as in {where}.{_first(current)}=…"
-                )
-            new[key] = merge(current, value, f"{where}.")
+        group = data.get(str(key))
+        if not isinstance(group, dict):
+            data[str(key)] = value
+        elif not isinstance(value, Mapping):
+            first = next(iter(group))
+            raise UsageError(f"'{key}' is a group of settings: give one of them, as in {key}.{first}=…")
         else:
-            new[key] = _convert(value, hints[key], where)
-    return replace(config, **new)
+            another = "backend" in group and value.get("backend", group["backend"]) != group["backend"]
+            data[key] = dict(value) if another else deep_update(group, value)
+    return _validated(data)
 
 
-def to_yaml(config: Config) -> str:
-    """The whole configuration as YAML text that `load_config` reads back."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+def to_yaml(config: Config, *, comments: bool = False) -> str:
+    """The whole configuration as YAML text that `load_config` reads back; with `comments`, each setting's meaning."""
+    if not comments:
+        return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return "".join(f"{line}\n" for line in _commented(config))
 
 
-def keys(config: Any, prefix: str = "") -> list[str]:
-    """Every settable key, dotted."""
+def keys(config: Settings | type[Settings], prefix: str = "") -> list[str]:
+    """Every setting of this configuration, dotted."""
     found = []
-    for f in fields(config):
-        value = getattr(config, f.name)
-        found += keys(value, f"{prefix}{f.name}.") if is_dataclass(value) else [f"{prefix}{f.name}"]
+    for name in config.model_fields if isinstance(config, type) else type(config).model_fields:
+        value = getattr(config, name, None)
+        found += keys(value, f"{prefix}{name}.") if isinstance(value, Settings) else [f"{prefix}{name}"]
     return found
 
 
-def _nearest(where: str, config: Any, prefix: str) -> str:
-    known = keys(Config())
-    close = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-    if not close:  # a right name in the wrong or no group
-        name = where.rsplit(".", 1)[-1]
-        close = [key for key in known if difflib.SequenceMatcher(None, key.rsplit(".", 1)[-1], name).ratio() > 0.7][:1]
-    return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(keys(config, prefix))}"
+def _commented(settings: Settings, indent: str = "") -> Iterator[str]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield f"{indent}{name}:"
+            yield from _commented(value, f"{indent}  ")
+        else:
+            plain = settings.model_dump(mode="json")[name]
+            text = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            yield f"{indent}{name}: {text}  # {field.description}"
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotated type; numbers may widen, nothing else is guessed."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise UsageError(f"'{where}' must be one of {', '.join(map(str, arguments))}, not '{value}'")
-    if origin is tuple:
-        items = value if isinstance(value, list | tuple) else str(value).split(",")
-        return tuple(_convert(item, arguments[0], where) for item in items)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    if type(value) is hint:
-        return value
-    raise UsageError(f"'{where}' takes a value of type {hint.__name__}, not '{value}'")
+def _validated(data: Mapping[str, Any]) -> Config:
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        location = list(first["loc"])
+        backend = None
+        if len(location) > 1 and location[1] in _backends().get(str(location[0]), {}):
+            backend = str(location.pop(1))
+        if first["type"] in ("extra_forbidden", "invalid_key"):
+            raise UsageError(_unknown(".".join(map(str, location)), backend)) from error
+        name = ".".join(part for part in location if isinstance(part, str))  # without the numbers of items
+        raise UsageError(explain(first, name)) from error
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists, which YAML's safe form knows."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def _backends() -> dict[str, dict[str, type[Settings]]]:
+    """For each group that has them, the settings of each backend."""
+    unions = {"detection": AnyDetectorSettings, "recovery": AnyRecoverySettings}
+    return {
+        group: {kind.model_fields["backend"].default: kind for kind in get_args(get_args(union)[0])}
+        for group, union in unions.items()
+    }
 
 
-def _first(config: Any) -> str:
-    return fields(config)[0].name
+def _unknown(name: str, backend: str | None) -> str:
+    """What to say of a setting that does not exist: whose it is, which one is like it, or which ones there are."""
+    name = name[:100]
+    group = name.partition(".")[0]
+    of_group = {
+        other: [f"{group}.{key}" for key in kind.model_fields] for other, kind in _backends().get(group, {}).items()
+    }
+    owners = [other for other, known in of_group.items() if name in known]
+    if backend and owners:
+        return f"'{name}' is a setting of {' and '.join(owners)}, and {group}.backend is {backend}"
+    known = [key for key in keys(Config()) if key.partition(".")[0] not in _backends()]
+    known += [f"{group}.{key}" for group, kinds in _backends().items() for kind in kinds.values() for key in keys(kind)]
+    known = [key for key in dict.fromkeys(known) if not backend or not key.startswith(f"{group}.")]
+    known += of_group.get(backend or "", [])
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close or group in Config.model_fields:  # compare without the group, which alone makes them alike
+        last = name.rsplit(".", 1)[-1]
+        like = {key: difflib.SequenceMatcher(None, key.rsplit(".", 1)[-1], last).ratio() for key in known}
+        near = [key for key in close if like[key] > 0.5]
+        close = near or [key for key in known if like[key] > 0.7]
+    here = [key for key in known if key.startswith(f"{group}.")] or list(Config.model_fields)
+    return f"there is no setting '{short(name)}'; " + (
+        f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(here)}"
+    )

@@ -19,6 +19,7 @@ LAYERS = [
     ["pipeline"],
     ["stages"],
     ["actions"],
+    ["config"],
     ["detection", "recovery", "appearance", "tracking"],
     ["motion"],
     ["results"],
@@ -30,7 +31,7 @@ LAYERS = [
     ["files"],
     ["geometry", "video"],
     ["people"],
-    ["config"],
+    ["settings"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -6,6 +6,7 @@ The cost takes looks to be Cauchy distributed: a distance of 1 / 4.0536 is what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fourd_humans.appearance.encoder import TextureAutoencoder
 from fourd_humans.body.atlas import TextureAtlas
+from fourd_humans.body.model import BodyModel
 from fourd_humans.people import TEXTURE_SIZE, Float
 
 EMBEDDING_SCALE = 1000.0
@@ -119,6 +121,15 @@ def _average(texture, texels, areas, patches, seen, colours):  # type: ignore[no
     for patch in range(len(seen)):
         if seen[patch] > 0:
             colours[:, patch] /= seen[patch]
+
+
+def build(
+    encoder: Path | str | None, atlas: TextureAtlas, body_model: BodyModel, device: torch.device
+) -> EncoderDistance | ColourDistance:
+    """The distance by the texture encoder in that file; without one, by colours."""
+    if encoder is not None:
+        return EncoderDistance(TextureAutoencoder.from_checkpoint(encoder), device)
+    return ColourDistance(texel_areas(atlas, body_model.v_template.cpu().numpy(), body_model.faces))
 
 
 def texel_areas(atlas: TextureAtlas, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> Float:

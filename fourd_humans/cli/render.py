@@ -53,10 +53,8 @@ def render(
       4dhumans render outputs/walk.pkl walk.mp4 --views overlay,side,top -o walk_views.mp4
     """
     ctx.meta["verbose"] = verbose
-    config = default_config() if config_file is None else load_config(config_file, default_config())
-    views = options.pop("views")
-    changes = {"views": None if views is None else views.split(","), **options}
-    config = merge(config, {"render": {key: value for key, value in changes.items() if value is not None}})
+    config = default_config() if config_file is None else load_config(config_file)
+    config = merge(config, {"render": {key: value for key, value in options.items() if value is not None}})
     config = apply_settings(config, settings)
     output = output or results.with_suffix(".mp4")
     if output.exists() and output.resolve() in (results.resolve(), source.resolve()):

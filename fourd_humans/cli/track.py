@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import click
 
-from fourd_humans.config import Config, apply_settings, default_config, load_config, merge
+from fourd_humans.config import Config, default_config, load_config, merge, parse_settings, read_settings
 from fourd_humans.errors import UsageError
+from fourd_humans.settings import nested, short
 
 MODEL_HELP = """lite: built in. paper: the published system, whose weights '4dhumans models' gets. auto: paper if its
 weights are installed.  [default: lite]"""
@@ -33,10 +34,8 @@ BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earli
 @click.option("--boxes", type=click.Path(path_type=Path), metavar="FILE", help=BOXES_HELP)
 @click.option("--start", metavar="WHEN", help="Begin at this frame (120) or time (4s, 4.5s, 1:04).")
 @click.option("--end", metavar="WHEN", help="End before this frame or time.")
-@click.option(
-    "--focal", type=click.FloatRange(min=0, min_open=True), metavar="PIXELS", help="Focal length of the camera."
-)
-@click.option("--fov", type=click.FloatRange(0, 180, min_open=True, max_open=True), metavar="DEGREES",
+@click.option("--focal", type=float, metavar="PIXELS", help="Focal length of the camera.")
+@click.option("--fov", type=float, metavar="DEGREES",
               help="Field of view of the camera across the longer side, instead of --focal.")  # fmt: skip
 @click.option("--detect-shots/--no-detect-shots", default=None, help="Look for cuts.  [default: yes]")
 @click.option("--complete/--no-complete", default=None, help="Fill in people while they are hidden.  [default: yes]")
@@ -80,7 +79,7 @@ def track(
     ctx.meta["verbose"] = verbose
     config = configuration(**options)
 
-    # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
+    # Everything heavy is imported after the options have been read, so that mistakes in them are reported at once.
     from fourd_humans import stages
     from fourd_humans.cli.progress import Progress, say
     from fourd_humans.detection.precomputed import PrecomputedDetections
@@ -124,37 +123,49 @@ def configuration(
     detect_shots: bool | None = None,
     complete: bool | None = None,
 ) -> Config:
-    """The settings that the options ask for: the model's defaults, then the file, then the options, then --set."""
+    """The settings that the options ask for: the model's defaults, then the file, then the options, then --set.
+
+    Raises: UsageError for settings that do not exist, wrong values, and two different models.
+    """
     if focal is not None and fov is not None:
         raise UsageError("give --focal or --fov, not both")
-    chosen = model or _model_in(config_file) or "lite"
-    if chosen == "auto":
-        from fourd_humans.checkpoints import installed
-
-        chosen = "paper" if installed("hmr2b") and installed("vitdet-h") else "lite"
-    config = default_config(chosen)
+    from_file = {} if config_file is None else read_settings(config_file)
+    from_set = parse_settings(settings)
+    config = default_config(
+        _model({"--model": model, "--set model": from_set.get("model"), str(config_file): from_file.get("model")})
+    )
     if config_file is not None:
         config = load_config(config_file, config)
-    changes: dict[str, Any] = {"model": chosen}
-    for key, value in {
-        "device": device,
-        "render.views": None if views is None else views.split(","),
-        "camera.focal_length": focal,
-        "camera.field_of_view": fov,
-        "shots.detect": detect_shots,
-        "motion.complete": complete,
-        "detection.boxes": None if boxes is None else str(boxes),
-        "detection.backend": None if boxes is None else "precomputed",
-    }.items():
+    for option, key, value in (
+        ("--device", "device", device),
+        ("--views", "render.views", views),
+        ("--focal", "camera.focal_length", focal),
+        ("--fov", "camera.field_of_view", fov),
+        ("--detect-shots", "shots.detect", detect_shots),
+        ("--complete", "motion.complete", complete),
+        ("--boxes", "detection", None if boxes is None else {"backend": "precomputed", "boxes": str(boxes)}),
+    ):
         if value is not None:
-            *groups, name = key.split(".")
-            (changes.setdefault(groups[0], {}) if groups else changes)[name] = value
-    return apply_settings(merge(config, changes), settings)
+            try:
+                config = merge(config, nested(key.split("."), value))
+            except UsageError as error:
+                raise UsageError(f"{option}: {error}") from error
+    return merge(config, {key: value for key, value in from_set.items() if key != "model"})
 
 
-def _model_in(config_file: Path | None) -> Literal["lite", "paper", "auto"] | None:
-    """The model that a configuration file is for, because its other settings go on top of that model's defaults."""
-    return None if config_file is None else load_config(config_file, default_config()).model
+def _model(asked_for: dict[str, Any]) -> Literal["lite", "paper"]:
+    """The model that is asked for, by whom it is asked for; lite if nobody asks."""
+    models = {where: name for where, name in asked_for.items() if name is not None}
+    for where, name in models.items():
+        if name == "auto":
+            from fourd_humans.checkpoints import installed
+
+            models[where] = "paper" if installed("hmr2b") and installed("vitdet-h") else "lite"
+        elif name not in ("lite", "paper"):
+            raise UsageError(f"{where}: 'model' must be one of lite, paper, auto, not '{short(name)}'")
+    if len(set(models.values())) > 1:
+        raise UsageError(f"choose one model: {', '.join(f'{where} says {name}' for where, name in models.items())}")
+    return next(iter(models.values()), "lite")
 
 
 class _StopOnSignal:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from fourd_humans import checkpoints
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+from fourd_humans.detection.settings import Detectron2Settings
 from fourd_humans.detection.vitdet.boxes import ANCHOR_SIZES, ASPECT_RATIOS, STRIDES
 from fourd_humans.detection.vitdet.cascade import DELTA_WEIGHTS
 from fourd_humans.detection.vitdet.model import PIXEL_MEAN, PIXEL_STD, Instances, padded
-from fourd_humans.detection.vitdet.stage import ViTDetDetector
+from fourd_humans.detection.vitdet.stage import ViTDetDetector, options_of
 from fourd_humans.errors import UsageError
 
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
@@ -35,6 +36,11 @@ def detectron2_detector(path: Path | str | None, device: torch.device | str, **o
     network = Detectron2ViTDet(width=1280, depth=32, heads=16, window_blocks=tuple(i for i in range(32) if i % 8 != 7))
     load_strictly(network.model, load_state_dict(path), path)
     return ViTDetDetector(network, device, **options)
+
+
+def build(settings: Detectron2Settings, device: str) -> ViTDetDetector:
+    """The detector that the settings ask for. Raises: as `detectron2_detector`."""
+    return detectron2_detector(settings.checkpoint, device, **options_of(settings))
 
 
 class Detectron2ViTDet(nn.Module):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fourd_humans.checkpoints.onnx import load_session
 from fourd_humans.detection.limits import Limits
 from fourd_humans.detection.nms import keypoint_similarity, suppress
+from fourd_humans.detection.settings import MoveNetSettings
 from fourd_humans.geometry.boxes import intersection_over_union
 from fourd_humans.people import Detections, Float, Frame, Rejected
 
@@ -84,6 +85,19 @@ class MoveNetDetector:
             x1, y1, x2, y2 = boxes[row].tolist()
             rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), "the same person as a better detection"))
         return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected)
+
+
+def build(settings: MoveNetSettings, device: str) -> MoveNetDetector:
+    """The detector that the settings ask for, with one thread of its own."""
+    return MoveNetDetector(
+        image_size=settings.image_size,
+        score_threshold=settings.score_threshold,
+        nms_threshold=settings.nms_threshold,
+        min_width=settings.min_width,
+        min_height=settings.min_height,
+        device=device,
+        threads=1,
+    )
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
+from fourd_humans.detection.settings import PrecomputedSettings
 from fourd_humans.errors import UsageError
 from fourd_humans.files.box_files import AnnotatedBox, BoxFile, read_coco, read_mot, warn_of_repeated_ids
 from fourd_humans.people import Detections, Float, Frame, Rejected
@@ -85,6 +86,13 @@ class PrecomputedDetections:
         if about not in self._said:
             log.warning(message)
             self._said.add(about)
+
+
+def build(settings: PrecomputedSettings, device: str) -> PrecomputedDetections:
+    """The boxes of the file that the settings name. Raises: UsageError where they name none."""
+    if settings.boxes is None:
+        raise UsageError("detection.backend 'precomputed' needs a file of boxes: --boxes FILE")
+    return PrecomputedDetections(settings.boxes)
 
 
 def _keypoints(people: Sequence[AnnotatedBox]) -> Float | None:

@@ -18,6 +18,7 @@ from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.files.pickles import read_pickle
 from fourd_humans.motion.pose_transformer import PoseTransformer
+from fourd_humans.motion.settings import MotionSettings
 from fourd_humans.pose_features import NUM_POSE_FEATURES
 
 BUILT_IN = Path(str(files(__package__) / "data" / "pose_transformer_lite.safetensors"))
@@ -53,6 +54,16 @@ def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | st
         raise FourDHumansError(f"{path}: mean and std must have {NUM_POSE_FEATURES} features, not {len(statistics[0])}")
     network.mean, network.std = (values.float() for values in statistics)
     return network.to(device).eval()
+
+
+def build(settings: MotionSettings, released: Path | None, device: torch.device | str) -> PoseTransformer | None:
+    """The network that the settings ask for, or None where poses are held.
+
+    released: the published network, which is used where the settings name no other; None: the built-in one instead.
+    """
+    if settings.predictor == "hold":
+        return None
+    return load_pose_transformer(settings.checkpoint or released or BUILT_IN, device)
 
 
 def save_pose_transformer(network: PoseTransformer, settings: dict[str, Any], path: Path | str) -> None:

@@ -18,6 +18,7 @@ from fourd_humans.geometry.rasteriser import NEAR, camera_row, fill, to_screen, 
 from fourd_humans.people import TrackedFrame
 from fourd_humans.rendering.labels import Tags, dashed_box
 from fourd_humans.rendering.palette import track_colour
+from fourd_humans.rendering.settings import RenderSettings
 from fourd_humans.rendering.shading import composite, vertex_normals
 from fourd_humans.rendering.views import DIRECTIONS, SteadyRange, View, ordinary_depth_scale
 
@@ -168,6 +169,11 @@ class Renderer:
                 anchor = focal * np.array([x, y - HEAD_ROOM]) / z + center
                 colour = track_colour(int(scene.ids[row]))
                 tags.draw(str(scene.ids[row]), (anchor[0], anchor[1]), colour, hidden=bool(scene.hidden[row]))
+
+
+def build(settings: RenderSettings, body_model: BodyModel) -> Renderer:
+    """The renderer that the settings ask for."""
+    return Renderer(body_model, settings.views, settings.supersample, settings.alpha, settings.depth_scale)
 
 
 @dataclass(frozen=True)

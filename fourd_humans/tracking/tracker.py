@@ -15,6 +15,7 @@ from fourd_humans.people import Bodies, Detections
 from fourd_humans.tracking.cost import TextureDistance, association_cost
 from fourd_humans.tracking.hidden_people import Joints, hidden_people
 from fourd_humans.tracking.observation import observe
+from fourd_humans.tracking.settings import TrackingSettings
 from fourd_humans.tracking.track import Expected, Observation, Track, TrackRecord, TrackState
 
 __all__ = ["Association", "TrackRecord", "Tracker"]
@@ -166,3 +167,19 @@ class Tracker:
                 records += track.unreported
                 track.unreported = []
         return records
+
+
+def build(
+    settings: TrackingSettings,
+    texture_distance: TextureDistance,
+    predict_poses: PosePredictor,
+    joints: Joints,
+    frame_count: int | None,
+) -> Tracker:
+    """The tracker that the settings ask for, for one video.
+
+    frame_count: of the video, where known. Where it is less than `min_hits`, it takes its place, so that people in an
+    image or a very short video are tracked at all.
+    """
+    options = settings.model_dump() | {"min_hits": min(settings.min_hits, frame_count or settings.min_hits)}
+    return Tracker(texture_distance=texture_distance, predict_poses=predict_poses, joints=joints, **options)

@@ -52,6 +52,9 @@ class Source:
         return self.read()
 
 
+LONGEST_POSITION = 20  # characters
+
+
 def parse_position(text: str) -> Position:
     """What a user writes for a place in a video: ``120`` is a frame; ``3.5s``, ``0:03.5`` and ``1:02:03`` are times.
 
@@ -59,6 +62,8 @@ def parse_position(text: str) -> Position:
     Raises: UsageError for anything else.
     """
     text = text.strip()
+    if len(text) > LONGEST_POSITION:
+        raise UsageError(f"'{text[:LONGEST_POSITION]}…' is too long for a position in a video")
     if re.fullmatch(r"\d+", text):
         return int(text)
     if re.fullmatch(r"\d+(\.\d*)?s|\.\d+s", text):

@@ -8,7 +8,7 @@ import pytest
 from demo_scene import scene as demo_scene
 from demo_scene.measures import GroundTruthStages, measure, read_truth
 
-from fourd_humans.config import CameraConfig, default_config
+from fourd_humans.config import default_config, merge
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.mot import read_mot_sequences
 from fourd_humans.pipeline import Pipeline
@@ -37,7 +37,7 @@ def truth(scene):
 
 def run(truth, scene):
     given = GroundTruthStages(truth)
-    config = replace(default_config(), device="cpu", camera=CameraConfig(focal_length=truth.intrinsics.focal_length))
+    config = merge(default_config(), {"device": "cpu", "camera": {"focal_length": truth.intrinsics.focal_length}})
     return list(Pipeline(config, detector=given.detect, recovery=given.recover).run(scene.video))
 
 

@@ -16,6 +16,9 @@ from click.testing import CliRunner
 
 import fourd_humans
 from fourd_humans.cli import main
+from fourd_humans.cli.track import configuration
+from fourd_humans.config import default_config
+from fourd_humans.errors import UsageError
 from fourd_humans.video.source import open_source
 
 DEMO = Path(__file__).parents[2] / "demo_videos"
@@ -210,6 +213,14 @@ def test_a_full_disk_says_so(run, tmp_path, monkeypatch):
         (["--fov", "0"], ["--fov"]),
         (["--device", "abacus"], ["abacus"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["--focal", "1e300"], ["--focal"]),
+        (["--device", "meta"], ["meta"]),
+        (["--set", "recovery.precision=float16"], ["recovery.precision", "hmr2"]),
+        (["--set", "tracking.history=1000000000"], ["tracking.history", "1000"]),
+        (["--set", "model=huge"], ["huge", "lite, paper"]),
+        (["--model", "lite", "--set", "model=paper"], ["--model", "--set"]),
+        (["--boxes", "nowhere.txt", "--set", "detection.score_threshold=0.5"], ["precomputed"]),
+        (["--start", "9" * 5000], ["position in a video"]),
         (["--start", "noon"], ["noon"]),
         (["--start", "50", "--end", "10"], ["end"]),
         (["--views", "overlay,inside"], ["inside"]),
@@ -218,6 +229,16 @@ def test_a_full_disk_says_so(run, tmp_path, monkeypatch):
 )
 def test_wrong_options(run, arguments, words):
     complains(run(TWO_PEOPLE, "--render", *arguments)[0], 2, *words)
+
+
+def test_the_model_can_be_set_like_any_other_setting(tmp_path):
+    assert configuration(settings=("model=paper",)) == default_config("paper")
+    (tmp_path / "my.yaml").write_text("model: paper\ntracking: {max_age: 60}\n")
+    chosen = configuration(config_file=tmp_path / "my.yaml")
+    assert chosen.detection == default_config("paper").detection
+    assert chosen.tracking.max_age == 60
+    with pytest.raises(UsageError, match=r"my\.yaml says paper"):
+        configuration(config_file=tmp_path / "my.yaml", model="lite")
 
 
 def test_the_paper_model_says_what_it_misses_and_leaves_nothing(run, tmp_path, monkeypatch):

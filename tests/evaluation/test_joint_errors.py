@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.config import default_config
+from fourd_humans.config import Config
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation import predictions as predicting
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
@@ -161,7 +161,7 @@ def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, m
 
     monkeypatch.setattr(predicting, "IMAGES_AT_ONCE", 3)
     monkeypatch.setattr(predicting.stages, "make_recovery", lambda *arguments: Stage())
-    config = replace(default_config(), device="cpu")
+    config = Config(device="cpu")
     with pytest.raises(KeyboardInterrupt):
         recover(people, config, tmp_path / "run")
     assert rows_seen == ["0.png", "1.png", "2.png"]
@@ -174,7 +174,7 @@ def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, m
     np.testing.assert_allclose(found.keypoints_2d[5, :45], np.tile(people.boxes[5, :2], (45, 1)))
     assert np.isfinite(found.joints_3d[5]).all()  # with SMPL's 24
     with pytest.raises(UsageError, match="another --output"):
-        recover(people, replace(config, device="cuda"), tmp_path / "run")
+        recover(people, Config(device="cuda"), tmp_path / "run")
 
 
 def test_result_files_are_matched_by_frame_and_box(people, tmp_path):

@@ -17,6 +17,7 @@ from fourd_humans import checkpoints
 from fourd_humans.checkpoints.loading import load_strictly
 from fourd_humans.checkpoints.mapped import load_mapped
 from fourd_humans.detection.limits import Limits
+from fourd_humans.detection.settings import Detectron2Settings, ViTDetSettings
 from fourd_humans.detection.vitdet.masks import paste
 from fourd_humans.detection.vitdet.model import Instances, vitdet_h
 from fourd_humans.errors import FourDHumansError, UsageError
@@ -159,6 +160,16 @@ class ViTDetDetector:
             pairs = zip(probabilities.cpu().numpy(), people.boxes, strict=True)
             people.masks = [paste(over_box, box, frame.size) for over_box, box in pairs]
         return results
+
+
+def build(settings: ViTDetSettings, device: str) -> ViTDetDetector:
+    """The detector that the settings ask for. Raises: as `ViTDetDetector.from_checkpoint`."""
+    return ViTDetDetector.from_checkpoint(settings.checkpoint, device, **options_of(settings))
+
+
+def options_of(settings: ViTDetSettings | Detectron2Settings) -> dict[str, Any]:
+    """The settings as arguments of `ViTDetDetector`."""
+    return settings.model_dump(exclude={"backend", "checkpoint"})
 
 
 def resize(image: NDArray[np.uint8], longer_side: int, device: torch.device | str = "cpu") -> Tensor:

@@ -19,6 +19,7 @@ from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
 from fourd_humans.people import Bodies, Detections, Float, Frame, Rejected
 from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people, crop_squares
 from fourd_humans.recovery.hmr2.model import HMR2
+from fourd_humans.recovery.settings import HMR2Settings
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,17 @@ class HMR2Recovery:
             "joints_3d": self.body_model.joints(found.global_orient, found.body_pose, betas),
         }
         return {name: values.cpu().numpy() for name, values in rows.items()}
+
+
+def build(
+    settings: HMR2Settings,
+    body_model: BodyModel,
+    intrinsics: Callable[[tuple[int, int]], Intrinsics],
+    device: str,
+) -> HMR2Recovery:
+    """The recovery that the settings ask for. Raises: as `HMR2Recovery.from_checkpoint`."""
+    options = settings.model_dump(exclude={"backend", "checkpoint"})
+    return HMR2Recovery.from_checkpoint(settings.checkpoint, body_model, device, intrinsics, **options)
 
 
 def fitting_batch_size(device: torch.device) -> int:

@@ -46,6 +46,7 @@ from fourd_humans.recovery.landmarks.regions import (
     mask_in_frame,
     regions_of,
 )
+from fourd_humans.recovery.settings import LandmarkSettings
 
 ASPECT = 192 / 256  # width to height of the box that HMR 2.0 crops around, whose square the crop camera refers to
 MIN_FORWARD = 0.05  # cosine from the optical axis: nothing is projected from beside the camera
@@ -232,6 +233,16 @@ class LandmarkRecovery:
             for i in np.flatnonzero(~kept)
         ]
         return replace(found[kept], rejected=[*found.rejected, *rejected]), bodies[kept]
+
+
+def build(
+    settings: LandmarkSettings,
+    body_model: BodyModel,
+    intrinsics: Callable[[tuple[int, int]], Intrinsics],
+    device: str,
+) -> LandmarkRecovery:
+    """The recovery that the settings ask for, with one thread of its own."""
+    return LandmarkRecovery(body_model, intrinsics, device=device, threads=1)
 
 
 def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
