@@ -2,62 +2,15 @@
 
 import logging
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from white_squares import WhiteSquares, picture
 
 from fourd_humans.config import apply_settings, default_config
-from fourd_humans.people import NUM_JOINTS, TEXTURE_SIZE, Bodies, Detections, Frame
+from fourd_humans.people import Frame
 from fourd_humans.pipeline import BATCH_BYTES, MOST_FAILURES, Pipeline
 from fourd_humans.video.frames import BadFrame, Source
-
-SIDE = 20
-
-
-class WhiteSquares:
-    """Finds, recovers and textures them; fails on frames whose corner pixel is red."""
-
-    def __init__(self):
-        self.batches = []
-
-    def detect(self, frames):
-        self.batches.append(len(frames))
-        if any(frame.image[0, 0, 0] == 200 for frame in frames):
-            raise RuntimeError("red corner")
-        return [self._find(frame.image) for frame in frames]
-
-    def _find(self, image):
-        ys, xs = np.nonzero(image[..., 1] == 255)
-        if not len(xs):
-            return Detections.empty()
-        box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float32)
-        return Detections(box, np.ones(1, np.float32))
-
-    def recover(self, frames, detections):
-        return [(d, self._body(d.boxes, frame.size)) for frame, d in zip(frames, detections, strict=True)]
-
-    def _body(self, boxes, size):
-        n = len(boxes)
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        eye = np.eye(3, dtype=np.float32)
-        camera = np.concatenate([(centers - np.array(size[::-1]) / 2) / 100, np.full((n, 1), 10)], 1).astype(np.float32)
-        return Bodies(
-            np.tile(eye, (n, 1, 1, 1)), np.tile(eye, (n, 23, 1, 1)), np.zeros((n, 10), np.float32),
-            np.tile(np.array([0.9, 0, 0], np.float32), (n, 1)), centers, np.full(n, SIDE, np.float32), camera,
-            np.zeros((n, NUM_JOINTS, 3), np.float32), np.repeat(centers[:, None], NUM_JOINTS, 1), 1000.0,
-            (size[1] / 2, size[0] / 2), "test",
-        )  # fmt: skip
-
-    def texture(self, frames, detections, bodies):
-        return [replace(b, texture=np.ones((len(b), 4, TEXTURE_SIZE, TEXTURE_SIZE), np.float32)) for b in bodies]
-
-
-def picture(x, size=(80, 160)):
-    image = np.zeros((*size, 3), np.uint8)
-    image[30 : 30 + SIDE, x : x + SIDE] = 255
-    return image
-
 
 def source_of(images, size=(80, 160)):
     def read():

@@ -1,0 +1,231 @@
+"""One job from beginning to end: claimed, done where that is needed, and recorded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from fourd_humans.batch.jobs import Job
+from fourd_humans.batch.records import (
+    BusyError,
+    Fingerprint,
+    Heartbeat,
+    Record,
+    claimed,
+    fingerprint,
+    read_record,
+    relevant_settings,
+)
+from fourd_humans.config import Config
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.people import TrackedFrame
+from fourd_humans.pipeline import Pipeline
+from fourd_humans.run import TrackResult, track
+from fourd_humans.video.frames import Position, Source
+from fourd_humans.video.source import open_source
+
+log = logging.getLogger(__name__)
+
+MakePipeline = Callable[[Config], Pipeline]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run asks for every job.
+
+    overwrite: do again what is done. retry_failed: do again what has failed. Both mean records from before `began`
+    (seconds since 1970), so that two runs with the same request do nothing twice.
+    """
+
+    config: Config
+    render: bool = False
+    start: Position | None = None
+    end: Position | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+    began: float = field(default_factory=time.time)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Those that change results."""
+        return relevant_settings(self.config, render=self.render, start=self.start, end=self.end)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job in this run.
+
+    state: done now; skipped, for it was done before; failed, now or before; interrupted; or busy: somebody else is at
+    it. record: as it is in the job's file, where there is one. error: why it failed, one line.
+    """
+
+    job: Job
+    state: Literal["done", "skipped", "failed", "interrupted", "busy"]
+    record: Record | None = None
+    error: str | None = None
+
+
+def work(job: Job, request: Request, make_pipeline: MakePipeline = Pipeline) -> Outcome:
+    """Do a job if it needs doing. What goes wrong is the job's outcome and in its record; nothing is raised.
+
+    make_pipeline: called once in a process for the same configuration.
+    """
+    try:
+        with claimed(job) as earlier:
+            mark = _fingerprint(job, request)
+            if earlier is not None and (outcome := _no_need(job, earlier, mark, request)):
+                return outcome
+            if earlier is None and not request.overwrite and job.file(".pkl").exists():
+                return Outcome(
+                    job, "failed", error=f"{job.file('.pkl')} exists without a record; --overwrite replaces it"
+                )
+            with _recorded(job, request, mark, earlier) as record:
+                source = open_source(job.source, request.start, request.end)
+                _track(job, request, replace(source, name=job.name), _loaded(make_pipeline, request.config), record)
+            return Outcome(job, "done", record)
+    except BusyError as error:
+        return Outcome(job, "busy", error=str(error))
+    except Exception as error:
+        return Outcome(job, "failed", _record_of(job), describe(error))
+
+
+def track_one(
+    job: Job,
+    request: Request,
+    source: Source,
+    pipeline: Pipeline,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+) -> TrackResult:
+    """Do one job whatever its record says, in this process. Raises: what `run.track` raises, after recording it."""
+    with claimed(job) as earlier, _recorded(job, request, _fingerprint(job, request), earlier) as record:
+        result = _track(job, request, source, pipeline, record, request.overwrite, stop, on_frame)
+        if stop():
+            record.state = "interrupted"
+    return result
+
+
+def check_unchanged(jobs: Sequence[Job], request: Request) -> None:
+    """Raises: UsageError where a job was done with other settings, weights or input, and may not be done again."""
+    if request.overwrite:
+        return
+    changed: list[str] = []
+    for job in jobs:
+        record = read_record(job.file(".json"))
+        if record and record.state == "done" and job.file(".pkl").exists():
+            differences = record.fingerprint.differences(_fingerprint(job, request))
+            if differences:
+                changed.append(f"{job.file('.pkl')} ({' and '.join(differences)} changed since)")
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UsageError(
+            f"results from another run are in the way: {changed[0]}{more}; use --overwrite to replace them, or another "
+            "--output folder"
+        )
+
+
+def describe(error: BaseException) -> str:
+    """One line for the user."""
+    if isinstance(error, FourDHumansError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@lru_cache(maxsize=1)
+def _loaded(make_pipeline: MakePipeline, config: Config) -> Pipeline:
+    return make_pipeline(config)
+
+
+def _no_need(job: Job, record: Record, mark: Fingerprint, request: Request) -> Outcome | None:
+    """The outcome of a job that need not be done, by its record; None where it has to be."""
+    old = record.ended is not None and record.ended < request.began
+    same = not record.fingerprint.differences(mark)
+    if record.state == "done" and job.file(".pkl").exists() and not (request.overwrite and old):
+        if same:
+            return Outcome(job, "skipped", record)
+        differences = " and ".join(record.fingerprint.differences(mark))
+        return Outcome(job, "failed", record, f"{differences} changed since it was done; --overwrite does it again")
+    if record.state == "failed" and same and not ((request.overwrite or request.retry_failed) and old):
+        return Outcome(job, "failed", record, record.error)
+    return None
+
+
+@contextmanager
+def _recorded(job: Job, request: Request, mark: Fingerprint, earlier: Record | None) -> Iterator[Record]:
+    """A record that says running while the block is at work, and what came of it afterwards."""
+    begun_before = earlier is not None and not earlier.fingerprint.differences(mark) and earlier.state != "done"
+    record = Record(
+        state="running",
+        source=str(job.source),
+        fingerprint=mark,
+        settings=request.settings,
+        attempts=earlier.attempts + 1 if earlier and begun_before else 1,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        device=request.config.device,
+        began=time.time(),
+    )
+    with Heartbeat(job.file(".json"), record):
+        try:
+            yield record
+            if record.state == "running":
+                record.state = "done"
+        except BaseException as error:
+            record.state = "failed" if isinstance(error, Exception) else "interrupted"
+            record.error = describe(error)
+            log.debug("%s failed", job.source, exc_info=True)
+            raise
+        finally:
+            record.elapsed = time.time() - record.began
+
+
+def _track(
+    job: Job,
+    request: Request,
+    source: Source,
+    pipeline: Pipeline,
+    record: Record,
+    overwrite: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+    on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+) -> TrackResult:
+    before = dict(pipeline.seconds)
+    people: set[int] = set()
+    record.total = source.frame_count
+
+    def note(frame: TrackedFrame) -> None:
+        people.update(frame.ids.tolist())
+        record.frames, record.people = record.frames + 1, len(people)
+        record.skipped += frame.error is not None
+        on_frame(frame)
+
+    result = track(
+        source, job.folder, pipeline=pipeline, render=request.render, overwrite=overwrite, stop=stop, on_frame=note
+    )
+    record.seconds = {name: round(value - before.get(name, 0), 3) for name, value in dict(pipeline.seconds).items()}
+    record.complete = result.complete
+    return result
+
+
+def _fingerprint(job: Job, request: Request) -> Fingerprint:
+    return fingerprint(job.source, request.settings, weights="")
+
+
+def _record_of(job: Job) -> Record | None:
+    try:
+        return read_record(job.file(".json"))
+    except FourDHumansError:
+        return None
+
+
