@@ -12,6 +12,7 @@ from fourd_humans.people import Frame
 from fourd_humans.pipeline import BATCH_BYTES, MOST_FAILURES, Pipeline
 from fourd_humans.video.frames import BadFrame, Source
 
+
 def source_of(images, size=(80, 160)):
     def read():
         for index, image in enumerate(images):

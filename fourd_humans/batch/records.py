@@ -1,8 +1,8 @@
 """The state of a job in a small file beside its results, and the right to work on it.
 
-``NAME.json`` says what became of a job, with what settings and from what input; readers of a folder (the table of a run,
-``4dhumans status``, other machines that share the work) need nothing else. ``NAME.lock`` is there while somebody works
-on it.
+``NAME.json`` says what became of a job, with what settings and from what input; readers of a folder (the table of a
+run, ``4dhumans status``, other machines that share the work) need nothing else. ``NAME.lock`` is there while somebody
+works on it.
 """
 
 from __future__ import annotations

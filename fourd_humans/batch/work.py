@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from fourd_humans.batch.jobs import Job
@@ -227,5 +226,3 @@ def _record_of(job: Job) -> Record | None:
         return read_record(job.file(".json"))
     except FourDHumansError:
         return None
-
-

@@ -78,9 +78,7 @@ class LocalWorker:
         self._executor = self._pid = None
 
 
-def local_workers(
-    count: int, devices: list[str] | None = None, log_level: int = logging.ERROR
-) -> list[LocalWorker]:
+def local_workers(count: int, devices: list[str] | None = None, log_level: int = logging.ERROR) -> list[LocalWorker]:
     """`count` workers that share the processor's cores and, in turn, the devices."""
     threads = max(1, _cores() // count)
     given = devices or [None]  # type: ignore[list-item]
@@ -101,11 +99,8 @@ def _begin(threads: int, log_level: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
-    for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
+    for library in ("OMP", "MKL", "OPENBLAS"):  # before they are loaded; torch asks the first two
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _end_with(parent: Any) -> None:

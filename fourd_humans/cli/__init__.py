@@ -12,6 +12,7 @@ from fourd_humans.errors import FourDHumansError, UsageError
 
 COMMANDS = {
     "track": "Find, recover in 3D and track every person in a video.",
+    "status": "Show the state of the jobs in a folder of results.",
     "render": "Draw a video from existing results.",
     "smooth": "Fill in hidden people, and smooth, in existing results.",
     "evaluate": "Measure results against ground truth.",

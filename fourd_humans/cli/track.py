@@ -7,21 +7,28 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fourd_humans.batch.jobs import Job, find_jobs, parse_shard, read_list, slurm_shard
+from fourd_humans.cli.batch import Board, batch_options, list_jobs, summarise
 from fourd_humans.config import Config, default_config, load_config, merge, parse_settings, read_settings
 from fourd_humans.errors import UsageError
 from fourd_humans.settings import nested, short
+from fourd_humans.video.frames import parse_position
+
+if TYPE_CHECKING:
+    from fourd_humans.batch.work import Request
 
 MODEL_HELP = """lite: built in. paper: the published system, whose weights '4dhumans models' gets. auto: paper if its
 weights are installed.  [default: lite]"""
+STOPPING = "Stopping: finishing what is under way and keeping the results (Ctrl-C again to give up)."
 BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earlier results, not from a detector."
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--render/--no-render", default=False, help="Also draw the tracked bodies into a video.  [default: no]")
 @click.option("--views", metavar="LIST", help="What the rendered video shows: overlay, side, top, separated by commas.")
 @click.option(
@@ -48,26 +55,37 @@ BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earli
     metavar="KEY=VALUE",
     help="One setting, as tracking.max_age=60. Repeat for more.",
 )
+@batch_options
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more, and tracebacks of errors.")
 @click.pass_context
 def track(
     ctx: click.Context,
-    source: Path,
+    sources: tuple[str, ...],
     render: bool,
     output: Path,
     overwrite: bool,
     start: str | None,
     end: str | None,
+    list_file: Path | None,
+    recursive: bool,
+    dry_run: bool,
+    jobs: int | None,
+    devices: str | None,
+    shard: str | None,
+    retry_failed: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Find every person in SOURCE, recover each body in 3D, and track who is who.
+    """Find every person in each SOURCE, recover each body in 3D, and track who is who.
 
-    SOURCE is a video file, a folder of images, or one image. Results go to OUTPUT/NAME.pkl (every frame: identities,
-    boxes, masks, SMPL parameters, cameras, joints), and with --render a video to OUTPUT/NAME.mp4. Ctrl-C stops early
-    and keeps what was done.
+    A SOURCE is a video file, a folder of images, one image, a folder of videos, or a pattern in quotes. Results go to
+    OUTPUT/NAME.pkl (every frame: identities, boxes, masks, SMPL parameters, cameras, joints), with --render a video to
+    OUTPUT/NAME.mp4, and what became of it to OUTPUT/NAME.json. Ctrl-C stops early and keeps what was done.
+
+    Of many sources, those that are done are skipped, and one that fails costs only itself. Exit codes: 0 all done,
+    1 some failed, 2 wrong options, 130 interrupted.
 
     \b
     Examples:
@@ -75,39 +93,88 @@ def track(
       4dhumans track video.mp4 --render --views overlay,side,top
       4dhumans track frames/ --output results --start 100 --end 400
       4dhumans track video.mp4 --fov 60 --set tracking.max_age=90
+      4dhumans track videos/ --recursive --jobs 4 --devices cuda:0,cuda:1
     """
     ctx.meta["verbose"] = verbose
     config = configuration(**options)
 
-    # Everything heavy is imported after the options have been read, so that mistakes in them are reported at once.
-    from fourd_humans import stages
-    from fourd_humans.cli.progress import Progress, say
-    from fourd_humans.detection.precomputed import PrecomputedDetections
-    from fourd_humans.pipeline import Pipeline
-    from fourd_humans.run import output_paths, track
-    from fourd_humans.video.frames import parse_position
-    from fourd_humans.video.source import open_source
-
+    first, last = (None if text is None else parse_position(text) for text in (start, end))
+    found = find_jobs([*sources, *(read_list(list_file) if list_file else ())], output, recursive=recursive)
+    if not found:
+        raise UsageError("nothing to track: name a video, a folder or an image, or give --list FILE")
+    is_one = len(found) == len(sources) == 1 and found[0].source == Path(sources[0])
+    part = parse_shard(shard) if shard else None if is_one else slurm_shard()
+    if part is not None:
+        found = part.of(found)
+    if dry_run:
+        list_jobs(found)
+        return
     logging.basicConfig(
         format="%(message)s", level=logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
     )
-    first, last = (None if text is None else parse_position(text) for text in (start, end))
-    opened = open_source(source, first, last)
-    stages.require_models(config)
-    output_paths(opened, output, render=render, overwrite=overwrite)
-    pipeline = Pipeline(config)
-    if isinstance(pipeline.detect, PrecomputedDetections) and start is None and end is None:
+
+    # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
+    from fourd_humans.batch.work import Request
+
+    request = Request(config, render, first, last, overwrite, retry_failed)
+    if is_one:
+        _track_one(ctx, found[0], request, quiet)
+        return
+    if part is not None and not quiet:
+        click.echo(f"Shard {part.number} of {part.count}: {len(found)} jobs", err=True)
+    _track_many(ctx, found, request, output, jobs, devices.split(",") if devices else None, quiet)
+
+
+def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> None:
+    """One source, in this process, with its own progress bar and figures."""
+    from fourd_humans import stages
+    from fourd_humans.batch.work import track_one
+    from fourd_humans.cli.progress import Progress, say
+    from fourd_humans.detection.precomputed import PrecomputedDetections
+    from fourd_humans.pipeline import Pipeline
+    from fourd_humans.run import output_paths
+    from fourd_humans.video.source import open_source
+
+    opened = open_source(job.source, request.start, request.end)
+    stages.require_models(request.config)
+    output_paths(opened, job.folder, render=request.render, overwrite=request.overwrite)
+    pipeline = Pipeline(request.config)
+    if isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
         pipeline.detect.warn_beyond(opened.frame_count)
     stopping = _StopOnSignal(quiet)
     began = time.monotonic()
     with stopping, Progress(opened, quiet=quiet) as progress:
-        result = track(
-            opened, output, pipeline=pipeline, render=render, overwrite=overwrite, stop=stopping, on_frame=progress
-        )
+        result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress)
     if not quiet:
         say(result, time.monotonic() - began)
     if stopping():
         ctx.exit(130)
+
+
+def _track_many(
+    ctx: click.Context,
+    jobs: list[Job],
+    request: Request,
+    output: Path,
+    count: int | None,
+    devices: list[str] | None,
+    quiet: bool,
+) -> None:
+    """Many sources, on worker processes."""
+    from fourd_humans import stages
+    from fourd_humans.batch.scheduling import run_jobs
+    from fourd_humans.batch.work import check_unchanged
+    from fourd_humans.batch.workers import local_workers
+
+    stages.require_models(request.config)
+    check_unchanged(jobs, request)
+    output.mkdir(parents=True, exist_ok=True)
+    workers = local_workers(count or len(devices or [""]), devices, logging.getLogger().level)
+    stopping = _StopOnSignal(quiet, "Stopping: what is under way is interrupted; the same command goes on with it.")
+    with stopping, Board(len(jobs), quiet=quiet) as board:
+        outcomes = run_jobs(jobs, request, workers, stop=stopping, on_tick=board)
+    code = summarise(outcomes, len(jobs), output, quiet=quiet)
+    ctx.exit(130 if stopping() else code)
 
 
 def configuration(
@@ -171,8 +238,8 @@ def _model(asked_for: dict[str, Any]) -> Literal["lite", "paper"]:
 class _StopOnSignal:
     """Turns the first Ctrl-C (or a polite kill) into a request to finish; the second one interrupts at once."""
 
-    def __init__(self, quiet: bool) -> None:
-        self._stop, self._quiet = False, quiet
+    def __init__(self, quiet: bool, message: str = STOPPING) -> None:
+        self._stop, self._quiet, self._message = False, quiet, message
 
     def __call__(self) -> bool:
         return self._stop
@@ -190,6 +257,4 @@ class _StopOnSignal:
             raise KeyboardInterrupt
         self._stop = True
         if not self._quiet:
-            click.echo(
-                "Stopping: finishing what is under way and keeping the results (Ctrl-C again to give up).", err=True
-            )
+            click.echo(self._message, err=True)
