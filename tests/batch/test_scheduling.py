@@ -74,14 +74,16 @@ def test_a_job_of_another_run_is_waited_for(folders, monkeypatch):
     monkeypatch.setattr("fourd_humans.batch.scheduling.ASK_AGAIN", 0.1)
     write_squares(folders[0] / "a.mp4", 8)
     (job,) = find_jobs([folders[0]], folders[1])
-    release = threading.Event()
+    held, release = threading.Event(), threading.Event()
 
     def hold():
         with claimed(job):
+            held.set()
             release.wait()
 
     holder = threading.Thread(target=hold)
     holder.start()
+    held.wait()
     ticks = []
 
     def tick(progress):
