@@ -1,8 +1,8 @@
 """The chain: video → detection → recovery → appearance → tracking.
 
-This module alone knows the order of things. It reads ahead, forms batches, runs detection, recovery and appearance each
-in a thread of its own (their work is in libraries that release Python's lock), tracks in order, and hands every frame
-on as soon as it is settled. Memory is bounded by the batches in flight, whatever the length of the video.
+This module alone knows the order of the stages. It reads ahead, forms batches, runs detection, recovery and appearance
+each in a thread of its own (they release Python's lock), tracks frame by frame, and yields each frame as soon as it is
+final. Memory is bounded by the batches in flight, whatever the length of the video.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,8 +24,9 @@ from threadpoolctl import threadpool_limits
 from fourd_humans import stages
 from fourd_humans.config import Config, default_config
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
+from fourd_humans.people import Bodies, Detections, Frame, Rejected, TrackedFrame
 from fourd_humans.tracking.buffer import FixedLagBuffer, empty_frame
+from fourd_humans.tracking.observation import usable_bodies
 from fourd_humans.tracking.tracker import Tracker
 from fourd_humans.video import BadFrame, Source, open_source, read_ahead
 
@@ -56,7 +58,8 @@ class Pipeline:
     ...     print(frame.index, frame.ids, frame.bodies.joints_3d.shape)
 
     detector, recovery, appearance: stages of your own, instead of those that the configuration asks for.
-    seconds: working time of each stage so far. Stages work at the same time: the sum can exceed the time that passed.
+    seconds: working time of each stage in the current or the last run. Stages work at the same time, so the sum can
+        exceed the time that has passed.
     Raises: FourDHumansError where model files are missing or wrong, saying which and how to get them.
     """
 
@@ -80,17 +83,26 @@ class Pipeline:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
-        """Every frame of the source, in order, each as soon as it is settled (see `tracking.buffer`).
+        """Every frame of the source, in order, each as soon as it is final (see `tracking.buffer`).
 
-        stop: asked before each frame is read; once it says True, what is under way is finished and the run ends.
-        A frame that cannot be read or processed comes with its `error` and nobody in it. Where the run itself fails,
-        what was done comes first, and then the exception.
+        stop: called before each frame is read; once it returns True, frames in progress are finished and the run ends.
+        A frame that cannot be read or processed has its `error` set and no people. Where the run itself fails, the
+        frames done so far come first, and then the exception.
+        The calling thread's number of PyTorch threads is its own between frames. `lite` keeps NumPy's and OpenCV's
+        libraries, whose setting is one for all threads, to one thread until the run ends.
         """
         source = open_source(source) if isinstance(source, str | Path) else source
-        with single_threaded_libraries() if self.config.model == "lite" else nullcontext():
-            yield from self._run(source, stop)
+        self.seconds = defaultdict(float)
+        lite = self.config.model == "lite"
+        with closing(self._run(source, stop)) as frames, one_thread_in_libraries() if lite else nullcontext():
+            while True:
+                with one_thread_in_torch() if lite else nullcontext():
+                    frame = next(frames, None)
+                if frame is None:
+                    return
+                yield frame
 
-    def _run(self, source: Source, stop: Callable[[], bool]) -> Iterator[TrackedFrame]:
+    def _run(self, source: Source, stop: Callable[[], bool]) -> Generator[TrackedFrame]:
         batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 2)
         detected = read_ahead(map(self._detect, batches), 2)
         recovered = read_ahead(map(self._recover, detected), 1)
@@ -141,7 +153,7 @@ class Pipeline:
             frames = [item.frame for item in items]
             recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
             pairs = zip(items, recovered, strict=True)
-            return [replace(item, detections=kept, bodies=bodies) for item, (kept, bodies) in pairs]
+            return [replace(item, **_usable(kept, bodies, item.frame.size)) for item, (kept, bodies) in pairs]
 
         with self._timed("recovery"):
             return _work_on_good(work, items)
@@ -180,20 +192,44 @@ class Pipeline:
             self.seconds[stage] += time.perf_counter() - start
 
 
+# Why `lite` takes one thread for every matrix product: its stages have a thread each and work on small arrays. More
+# threads inside them only wait for one another, which takes three times the processor time on two cores.
 @contextmanager
-def single_threaded_libraries() -> Iterator[None]:
-    """One thread for every product of matrices. The stages of `lite` have a thread each and work on small arrays: more
-    threads inside them only wait for one another, which takes three times the processor time on two cores.
-    """
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
+def one_thread_in_libraries() -> Iterator[None]:
+    """One thread in OpenCV and in the linear algebra of NumPy and SciPy, for the whole process."""
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def one_thread_in_torch() -> Iterator[None]:
+    """One thread for PyTorch in the calling thread and, for good, in threads that first use it meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _usable(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> dict[str, Any]:
+    """The fields of an item: people whose bodies the tracker can use; the others are rejected."""
+    usable = usable_bodies(bodies, size)
+    if usable.all():
+        return {"detections": detections, "bodies": bodies}
+    rejected = [
+        Rejected(
+            tuple(detections.boxes[i].tolist()), float(detections.scores[i]), "body not finite or behind the camera"
+        )
+        for i in np.flatnonzero(~usable)
+    ]
+    kept = replace(detections[usable], rejected=[*detections.rejected, *rejected])
+    return {"detections": kept, "bodies": bodies[usable]}
 
 
 def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:

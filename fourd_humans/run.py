@@ -79,7 +79,7 @@ def track(
     results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite)
     pipeline = pipeline or Pipeline(config)
     config = pipeline.config
-    summary = TrackResult(results_path, video_path, seconds=pipeline.seconds)
+    summary = TrackResult(results_path, video_path)
 
     with ExitStack() as sinks:
         folder = source.path if source.path.is_dir() else source.path.parent if source.is_image else ""
@@ -89,9 +89,7 @@ def track(
         drawing = None
         if video_path is not None:
             renderer = stages.make_renderer(config, pipeline.body_model)
-            drawing = sinks.enter_context(
-                _Drawing(source, video_path, renderer, config.render.quality, summary.seconds)
-            )
+            drawing = sinks.enter_context(_Drawing(source, video_path, renderer, config.render.quality))
         for frame in pipeline.run(source, stop):
             results.write(frame)
             if drawing is not None:
@@ -101,6 +99,9 @@ def track(
             summary.people.update(frame.ids[frame.seen].tolist())
             summary.rejected.update(rejected.reason for rejected in frame.detections.rejected)
             on_frame(frame)
+    summary.seconds = dict(pipeline.seconds)
+    if drawing is not None:
+        summary.seconds["rendering"] = drawing.seconds
     summary.complete = not stop()
     return summary
 
@@ -138,10 +139,11 @@ class _Drawing:
     were read, and keeping their pictures until then would need memory for all of them.
     """
 
-    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int, seconds: dict[str, float]) -> None:
+    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int) -> None:
+        self.seconds = 0.0
         self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
         self._error: Exception | None = None
-        self._arguments = (source, path, renderer, quality, seconds)
+        self._arguments = (source, path, renderer, quality)
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
 
     def __enter__(self) -> _Drawing:
@@ -160,7 +162,7 @@ class _Drawing:
 
     def _run(self) -> None:
         frames = iter(self._queue.get, None)
-        source, path, renderer, quality, seconds = self._arguments
+        source, path, renderer, quality = self._arguments
         try:
             height, width = renderer.output_size(source.size)
             audio = None if source.is_image else source.path
@@ -169,7 +171,7 @@ class _Drawing:
                 def draw(image: NDArray[np.uint8], frame: TrackedFrame) -> NDArray[np.uint8]:
                     start = time.perf_counter()
                     drawn = renderer.draw(image, frame)
-                    seconds["rendering"] = seconds.get("rendering", 0.0) + time.perf_counter() - start
+                    self.seconds += time.perf_counter() - start
                     return drawn
 
                 render_video(source, frames, writer, draw)

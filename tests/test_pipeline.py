@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from white_squares import WhiteSquares, picture
 
 from fourd_humans.config import apply_settings, default_config
@@ -112,3 +113,48 @@ def test_one_image_is_enough_to_be_somebody(pipeline):
 
 def test_an_empty_source_gives_nothing(pipeline):
     assert list(pipeline.run(source_of([]))) == []
+
+
+def test_working_times_are_those_of_one_run(pipeline):
+    list(pipeline.run(source_of([picture(2 * t) for t in range(30)])))
+    first, long = pipeline.seconds, dict(pipeline.seconds)
+    list(pipeline.run(source_of([picture(0)])))
+    assert pipeline.seconds["tracking"] < long["tracking"]
+    assert first == long, "what a caller has kept of an earlier run stays as it was"
+
+
+def test_the_callers_torch_keeps_its_threads_between_frames(pipeline):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        during = []
+        pipeline.detect = lambda frames, detect=pipeline.detect: (
+            during.append(torch.get_num_threads()) or detect(frames)
+        )
+        for _ in pipeline.run(source_of([picture(2 * t) for t in range(30)])):
+            assert torch.get_num_threads() == 3
+        assert set(during) == {1}
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("betas", np.nan), ("camera", np.inf), ("joints_3d", np.nan), ("crop_size", 0.0), ("camera", -1.0)],
+)
+def test_a_body_that_is_not_finite_costs_only_itself(squares, field, value):
+    def recover(frames, detections):
+        recovered = squares.recover(frames, detections)
+        for frame, (_, bodies) in zip(frames, recovered, strict=True):
+            if 10 <= frame.index < 12 and len(bodies):
+                getattr(bodies, field)[0] = value
+        return recovered
+
+    config = apply_settings(default_config(), ["shots.detect=false"])
+    chain = Pipeline(config, detector=squares.detect, recovery=recover, appearance=squares.texture)
+    frames = list(chain.run(source_of([picture(2 * t) for t in range(30)])))
+    assert [f.ids.tolist() for f in frames] == [[1]] * 30
+    assert [int(f.time_since_seen[0]) for f in frames] == [-1 if 10 <= t < 12 else 0 for t in range(30)]
+    assert [len(f.detections.rejected) for f in frames] == [int(10 <= t < 12) for t in range(30)]
+    assert frames[10].error is None
+    assert "not finite" in frames[10].detections.rejected[0].reason

@@ -1,12 +1,11 @@
-"""From bodies to the numbers that the tracker compares, and from numbers back to bodies.
-
-The tracker's numbers are the released ones whatever camera the bodies are in: places are fractions of the square that
-the frame is padded to, translations those of a focal length of 5000 at 256 pixels.
-"""
+"""From recovered bodies to the observations that the tracker compares."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fourd_humans.people import Bodies, Detections
 from fourd_humans.pose_features import DEPTH, location_features, pose_features
@@ -22,10 +21,10 @@ def observe(frame: int, size: tuple[int, int], detections: Detections, bodies: B
         return []
     if bodies.texture is None:
         raise ValueError("the tracker needs bodies with textures")
-    poses, locations = pose_features(bodies), location_features(bodies, size)
-    usable = np.isfinite(poses).all(1) & np.isfinite(locations).all(1) & (locations[:, DEPTH] > 0)
+    usable = usable_bodies(bodies, size)
     if not usable.all():
         raise ValueError(f"frame {frame}: person {int(np.argmin(usable))} has no finite body in front of the camera")
+    poses, locations = pose_features(bodies), location_features(bodies, size)
     annotations = detections.annotations or [None] * len(bodies)
     return [
         Observation(frame, pose, location, texture, float(score), annotated=annotation is not None)
@@ -33,3 +32,18 @@ def observe(frame: int, size: tuple[int, int], detections: Detections, bodies: B
             poses, locations, bodies.texture, detections.scores, annotations, strict=True
         )
     ]
+
+
+def usable_bodies(bodies: Bodies, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(N,) bool: which bodies are finite in every number and stand in front of the camera of a frame of `size`."""
+    usable = np.ones(len(bodies), bool)
+    if not len(bodies):
+        return usable
+    for field in fields(bodies):
+        values = getattr(bodies, field.name)
+        if isinstance(values, np.ndarray) and field.name != "texture":
+            usable &= np.isfinite(values).reshape(len(bodies), -1).all(1)
+    with np.errstate(all="ignore"):
+        poses, locations = pose_features(bodies), location_features(bodies, size)
+    in_front = (locations[:, DEPTH] > 0) & (bodies.camera[:, 2] > 0)
+    return usable & in_front & np.isfinite(poses).all(1) & np.isfinite(locations).all(1)
