@@ -23,7 +23,6 @@ from fourd_humans.appearance.distance import ColourDistance
 from fourd_humans.motion.hold import hold_pose
 from fourd_humans.people import Frame
 from fourd_humans.pipeline import Pipeline
-from fourd_humans.stages import make_texture_distance
 from fourd_humans.tracking.cost import TEXTURE_RATE, TextureDistance
 from fourd_humans.tracking.observation import observe
 from fourd_humans.tracking.track import TrackState
@@ -95,7 +94,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
     arguments = parser.parse_args()
     pipeline = Pipeline()
-    distance = make_texture_distance(pipeline.config, pipeline.body_model)
+    distance = pipeline.texture_distance
 
     print(f"{'':24} {'':4} {'same':>6} {'r at 10, 50, 90 %':>24} {'other':>6} {'r at 10, 50, 90 %':>24} {'area':>8}")
     every_same, every_different = [], []

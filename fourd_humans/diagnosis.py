@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from fourd_humans import checkpoints
-from fourd_humans.checkpoints.catalogue import ENTRIES
+from fourd_humans.checkpoints.catalogue import ENTRIES, PAPER
 from fourd_humans.checkpoints.store import SMPL, home, problems
 
 MOVENET = "detection/data/movenet_multipose_lightning.onnx"
@@ -28,7 +28,6 @@ BUILT_IN = {  # checksums of the networks that come with the package
     BLAZEPOSE: "35837b9c7e472dfc23b32754d61f84f47bafcbf4b0bd181c45c1189fd7fc382c",
 }
 REINSTALL = "install the package again, with its dependencies: pip install --force-reinstall"
-PAPER_MODEL = ("hmr2b", "vitdet-h")
 GIGABYTES = 8  # of free disk that the paper model's files need while they are installed
 
 
@@ -151,7 +150,7 @@ def _downloads() -> Iterator[Finding]:
     for name, entry in ENTRIES.items():
         advice = f"4dhumans models download {name}"
         if not checkpoints.installed(name):
-            if name in PAPER_MODEL:
+            if name in PAPER:
                 yield Finding(name, "missing", f"not installed ({entry.title})", f"for --model paper: {advice}")
             continue
         wrong = problems(name)

@@ -73,11 +73,12 @@ class Pipeline:
     ) -> None:
         self.config = config or default_config()
         stages.require_models(self.config)
-        device = stages.choose_device(self.config.device)
+        device = stages.choose_device(self.config)
         self.body_model = stages.make_body_model(self.config, device)
         self.detect = detector or stages.make_detector(self.config, device)
         self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
         self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
+        self.texture_distance = stages.make_texture_distance(self.config, self.body_model, device)
         self.motion = stages.make_motion_network(self.config, device)
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -107,7 +108,9 @@ class Pipeline:
         detected = read_ahead(map(self._detect, batches), 2)
         recovered = read_ahead(map(self._recover, detected), 1)
         textured = read_ahead(map(self._texture, recovered), 1)
-        tracker = stages.make_tracker(self.config, self.body_model, self.motion, source.frame_count)
+        tracker = stages.make_tracker(
+            self.config, self.body_model, self.texture_distance, self.motion, source.frame_count
+        )
         buffer = FixedLagBuffer(tracker.min_hits, self.complete)
         try:
             for item in _without_systematic_failure(item for batch in textured for item in batch):
@@ -222,10 +225,9 @@ def _usable(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> di
     usable = usable_bodies(bodies, size)
     if usable.all():
         return {"detections": detections, "bodies": bodies}
+    reason = "body not finite or behind the camera"
     rejected = [
-        Rejected(
-            tuple(detections.boxes[i].tolist()), float(detections.scores[i]), "body not finite or behind the camera"
-        )
+        Rejected(tuple(detections.boxes[i].tolist()), float(detections.scores[i]), reason)
         for i in np.flatnonzero(~usable)
     ]
     kept = replace(detections[usable], rejected=[*detections.rejected, *rejected])

@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 
 from fourd_humans import checkpoints
 from fourd_humans.body.atlas import TextureAtlas
-from fourd_humans.body.loading import OPEN_BODY
+from fourd_humans.body.loading import OPEN_BODY, SMPL
 from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraSettings, Config
 from fourd_humans.errors import UsageError
@@ -47,6 +48,8 @@ RECOVERIES = {
     "landmarks": "fourd_humans.recovery.landmarks.recovery",
     "hmr2": "fourd_humans.recovery.hmr2.stage",
 }
+# Networks that are as fast on the CPU: they leave it only for a device that is named.
+SMALL = {"movenet", "precomputed", "landmarks"}
 
 
 class Detector(Protocol):
@@ -71,9 +74,16 @@ class Appearance(Protocol):
     ) -> list[Bodies]: ...
 
 
-def choose_device(name: str) -> torch.device:
-    """auto: the first GPU there is, or the CPU. Raises: UsageError for a device that torch does not have here."""
-    if name == "auto":
+def choose_device(config: Config) -> torch.device:
+    """The device of the configuration's large networks, and of everything if it names one.
+
+    auto: the first CUDA GPU, Apple's GPU, or the CPU; the CPU also where all networks are small, as in `lite`.
+    Raises: UsageError for a device that torch does not have here.
+    """
+    name = config.device
+    if name == "auto" and {config.detection.backend, config.recovery.backend} <= SMALL:
+        name = "cpu"
+    elif name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
@@ -120,24 +130,30 @@ def make_body_model(config: Config, device: torch.device) -> BodyModel:
         if smpl is not None:
             return BodyModel.from_file(smpl).to(device)
         log.warning(
-            "SMPL is not installed, so poses are shown on the open body, with betas set to zero; "
+            "SMPL is not installed: bodies are the open body in its mean shape, and betas are zero; "
             "add it with: 4dhumans models add-smpl FILE"
         )
     return BodyModel.open_body().to(device)
 
 
 def make_detector(config: Config, device: torch.device) -> Detector:
-    detector: Detector = importlib.import_module(DETECTORS[config.detection.backend]).build(
-        config.detection, str(device)
-    )
+    settings = config.detection
+    build = importlib.import_module(DETECTORS[settings.backend]).build
+    detector: Detector = build(settings, _device_of(settings.backend, config, device))
     return detector
 
 
 def make_recovery(config: Config, body_model: BodyModel, device: torch.device) -> Recovery:
-    recovery: Recovery = importlib.import_module(RECOVERIES[config.recovery.backend]).build(
-        config.recovery, body_model, make_intrinsics(config.camera), str(device)
+    settings = config.recovery
+    build = importlib.import_module(RECOVERIES[settings.backend]).build
+    recovery: Recovery = build(
+        settings, body_model, make_intrinsics(config.camera), _device_of(settings.backend, config, device)
     )
     return recovery
+
+
+def _device_of(backend: str, config: Config, device: torch.device) -> str:
+    return "cpu" if backend in SMALL and config.device == "auto" else str(device)
 
 
 def make_atlas(body_model: BodyModel) -> TextureAtlas:
@@ -154,34 +170,61 @@ def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
     return Textures(body_model, make_atlas(body_model))
 
 
-def make_tracker(
-    config: Config, body_model: BodyModel, network: PoseTransformer | None, frame_count: int | None
-) -> Tracker:
-    """A tracker for one video of so many frames."""
-    return tracker.build(
-        config.tracking,
-        make_texture_distance(config, body_model),
-        make_pose_predictor(network),
-        body_model.joints_of_arrays,
-        frame_count,
-    )
+def make_texture_distance(config: Config, body_model: BodyModel, device: torch.device) -> TextureDistance:
+    """The released encoder's distance where its weights are given or, for `paper`, installed; colours otherwise.
 
+    The encoder was trained on the released layout of SMPL's texture: without SMPL and that layout it means nothing.
 
-def make_texture_distance(config: Config, body_model: BodyModel) -> TextureDistance:
-    """The released encoder's distance where its weights are asked for or installed (`paper`), that of colours
-    otherwise."""
+    Raises: UsageError where an encoder is given and SMPL or the layout are not there.
+    """
     from fourd_humans.appearance import distance
 
-    encoder = config.appearance.encoder or (checkpoints.find("texture-encoder") if config.model == "paper" else None)
-    return distance.build(encoder, make_atlas(body_model), body_model, choose_device(config.device))
+    needed = {
+        "texture-encoder": (checkpoints.installed("texture-encoder"), "4dhumans models download texture-encoder"),
+        "smpl-texture": (checkpoints.installed("smpl-texture"), "4dhumans models download smpl-texture"),
+        "SMPL": (body_model.shape_space == SMPL, "4dhumans models add-smpl FILE"),
+    }
+    encoder: Path | str | None = config.appearance.encoder
+    if encoder is not None:
+        del needed["texture-encoder"]
+    missing = ", ".join(f"{name} ({how})" for name, (there, how) in needed.items() if not there)
+    if encoder is not None and (missing or config.model != "paper"):
+        raise UsageError(f"appearance.encoder needs --model paper with {missing or 'its body'}")
+    if config.model == "paper" and encoder is None:
+        encoder = None if missing else checkpoints.find("texture-encoder")
+        if missing:
+            log.warning("appearance is compared by colours; the published texture encoder needs %s", missing)
+    return distance.build(encoder, make_atlas(body_model), body_model, device)
 
 
 def make_motion_network(config: Config, device: torch.device) -> PoseTransformer | None:
-    """The pose transformer that predicts and completes, or None where poses are held (motion.predictor=hold)."""
+    """The pose transformer that predicts and completes, or None where poses are held (motion.predictor=hold).
+
+    It stays off Apple's GPUs, which have no float64, in which the built-in network interpolates.
+    """
     from fourd_humans.motion import checkpoint
 
     released = checkpoints.find("pose-predictor") if config.model == "paper" else None
-    return checkpoint.build(config.motion, released, device)
+    settings = config.motion
+    if config.model == "paper" and released is None and settings.predictor != "hold" and settings.checkpoint is None:
+        log.warning(
+            "pose-predictor is not installed: poses are predicted by the built-in pose transformer; "
+            "install it with: 4dhumans models download pose-predictor"
+        )
+    return checkpoint.build(settings, released, torch.device("cpu") if device.type == "mps" else device)
+
+
+def make_tracker(
+    config: Config,
+    body_model: BodyModel,
+    texture_distance: TextureDistance,
+    network: PoseTransformer | None,
+    frame_count: int | None,
+) -> Tracker:
+    """A tracker for one video of so many frames."""
+    return tracker.build(
+        config.tracking, texture_distance, make_pose_predictor(network), body_model.joints_of_arrays, frame_count
+    )
 
 
 def make_pose_predictor(network: PoseTransformer | None) -> PosePredictor:

@@ -13,7 +13,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from fourd_humans.appearance.encoder import TextureAutoencoder
+from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
 from fourd_humans.people import TEXTURE_SIZE, Float
@@ -35,7 +35,7 @@ class EncoderDistance:
     batch_size: pairs embedded at a time, which bounds the memory.
     """
 
-    def __init__(self, encoder: TextureAutoencoder, device: torch.device | str = "cpu", batch_size: int = 4) -> None:
+    def __init__(self, encoder: TextureEncoder, device: torch.device | str = "cpu", batch_size: int = 4) -> None:
         self.encoder = encoder.to(device).eval()
         self.device = device
         self.batch_size = batch_size
@@ -51,7 +51,7 @@ class EncoderDistance:
             old = torch.from_numpy(np.stack([tracks[i] for i, _ in chunk])).to(self.device)
             new = torch.from_numpy(np.stack([detections[j] for _, j in chunk])).to(self.device)
             seen = (old[:, 3:] > 0.5) & (new[:, 3:] > 0.5)
-            embeddings = self.encoder.encode(torch.cat([old * seen, new * seen])).flatten(1) / EMBEDDING_SCALE
+            embeddings = self.encoder(torch.cat([old * seen, new * seen])).flatten(1) / EMBEDDING_SCALE
             difference = embeddings[: len(chunk)] - embeddings[len(chunk) :]
             distances.append(DISTANCE_SCALE * difference.square().sum(1).cpu().numpy().astype(np.float64))
         return np.concatenate(distances)
@@ -128,7 +128,7 @@ def build(
 ) -> EncoderDistance | ColourDistance:
     """The distance by the texture encoder in that file; without one, by colours."""
     if encoder is not None:
-        return EncoderDistance(TextureAutoencoder.from_checkpoint(encoder), device)
+        return EncoderDistance(TextureEncoder.from_checkpoint(encoder), device)
     return ColourDistance(texel_areas(atlas, body_model.v_template.cpu().numpy(), body_model.faces))
 
 

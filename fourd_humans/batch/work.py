@@ -199,7 +199,6 @@ def _track(
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
 ) -> TrackResult:
-    before = dict(pipeline.seconds)
     people: set[int] = set()
     record.total = source.frame_count
 
@@ -212,7 +211,7 @@ def _track(
     result = track(
         source, job.folder, pipeline=pipeline, render=request.render, overwrite=overwrite, stop=stop, on_frame=note
     )
-    record.seconds = {name: round(value - before.get(name, 0), 3) for name, value in dict(pipeline.seconds).items()}
+    record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}
     record.complete = result.complete
     return result
 

@@ -51,6 +51,9 @@ _HMR2_CHECKPOINT = "logs/train/multiruns/hmr2/0/checkpoints/epoch=35-step=100000
 _HMR2_CONFIG = "logs/train/multiruns/hmr2/0/model_config.yaml"
 _RESEARCH = "MIT, as the code it comes with; the training data have terms of their own"
 
+# What the published system consists of, apart from SMPL. Tracking needs the first two and can do without the others.
+PAPER = ("hmr2b", "vitdet-h", "pose-predictor", "texture-encoder", "smpl-texture")
+
 ENTRIES = {
     entry.name: entry
     for entry in (

@@ -320,7 +320,7 @@ def _predictions(
         return read_arrays(path, people), None
     config: Config = configuration(**model)
     if path is not None:
-        body_model = stages.make_body_model(config, stages.choose_device(config.device))
+        body_model = stages.make_body_model(config, stages.choose_device(config))
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
     config = apply_settings(config, ["detection.backend=precomputed"])  # the dataset's boxes
     stages.require_models(config)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from fourd_humans import checkpoints
-from fourd_humans.checkpoints.catalogue import ENTRIES, Entry
+from fourd_humans.checkpoints.catalogue import ENTRIES, PAPER, Entry
 from fourd_humans.checkpoints.download import Progress
 from fourd_humans.checkpoints.store import SMPL, downloads_of, folder_of, home, problems
 from fourd_humans.errors import FourDHumansError, UsageError
@@ -43,19 +43,21 @@ def list_models(as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--mirror", metavar="URL", envvar="FOURD_HUMANS_MIRROR", help="Fetch files of the same names from here.")
 @click.option("--from", "local", metavar="FOLDER", type=click.Path(path_type=Path), help="Take them from a folder.")
 @click.option("--force", is_flag=True, help="Also where it is installed.")
 def download(names: tuple[str, ...], mirror: str | None, local: Path | None, force: bool) -> None:
-    """Download and install model files; interrupted downloads go on where they stopped.
+    """Download and install model files; without NAMES, all that the paper model uses (SMPL apart).
+
+    Interrupted downloads are resumed.
 
     --from takes a folder with the published files, or with what they unpack to: the caches of the released code
     (~/.cache/4DHumans, ~/.cache/phalp) will do.
     """
     from fourd_humans.checkpoints.install import install
 
-    entries = [_entry(name) for name in names]
+    entries = [_entry(name) for name in names or PAPER]
     if mirror and local:
         raise UsageError("give --mirror or --from, not both")
     for entry in entries:

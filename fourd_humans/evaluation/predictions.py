@@ -148,7 +148,7 @@ class _Recovery:
     """The recovery stage of a configuration, loaded when it is first needed."""
 
     def __init__(self, config: Config) -> None:
-        device = stages.choose_device(config.device)
+        device = stages.choose_device(config)
         self.body_model = stages.make_body_model(config, device)
         self.recover = stages.make_recovery(config, self.body_model, device)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fourd_humans.appearance.distance import DOUBT, ColourDistance, EncoderDistance, texel_areas
-from fourd_humans.appearance.encoder import TextureAutoencoder
+from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
 
@@ -99,7 +99,7 @@ def test_chosen_pairs_are_those_of_all(distance: ColourDistance) -> None:
 
 def test_encoder_distance_ignores_what_is_not_seen_in_both() -> None:
     torch.manual_seed(0)
-    distance = EncoderDistance(TextureAutoencoder(), batch_size=1)
+    distance = EncoderDistance(TextureEncoder(), batch_size=1)
     painted = clothes(1)
     painted[:, TOP] = clothes(0)[:, TOP]
     tracks, detections = [look(clothes(0), TOP)], [look(painted), look(clothes(1)), look(clothes(0))]

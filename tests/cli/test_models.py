@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fourd_humans.checkpoints.catalogue import ENTRIES
+from fourd_humans.checkpoints.catalogue import ENTRIES, PAPER
 from fourd_humans.cli import main
 from fourd_humans.cli import models as models_module
 
@@ -70,6 +70,19 @@ def test_installs_verifies_and_gives_the_path(run, cache):
     assert "is installed; --force" in run("download", "pose-predictor", "--from", cache).output
     assert run("download", "pose-predictor", "--from", cache, "--force").exit_code == 0
     assert run("verify", "pose-predictor").exit_code == 0
+
+
+def test_without_names_everything_of_the_published_system_is_installed(run, tmp_path):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for name in PAPER:
+        for file in (file for download in ENTRIES[name].downloads for file in download.stored):
+            (folder / file).write_bytes(file.encode())
+    result = run("download", "--from", folder)
+    assert result.exit_code == 0, result.output
+    status = {entry["name"]: entry["status"] for entry in json.loads(run("list", "--json").output)}
+    assert {name for name, is_installed in status.items() if is_installed == "installed"} == set(PAPER)
+    assert set(PAPER) == {"hmr2b", "vitdet-h", "pose-predictor", "texture-encoder", "smpl-texture"}
 
 
 def test_paths(run, home):

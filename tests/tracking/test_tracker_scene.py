@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fourd_humans.appearance.distance import EncoderDistance
-from fourd_humans.appearance.encoder import TextureAutoencoder
+from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.motion.hold import hold_pose
 from fourd_humans.tracking.track import Observation
 from fourd_humans.tracking.tracker import Tracker
@@ -29,11 +29,11 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def encoder() -> TextureAutoencoder:
-    autoencoder = TextureAutoencoder().eval()
+def encoder() -> TextureEncoder:
+    encoder = TextureEncoder().eval()
     fill_weights = runpy.run_path(str(DATA / "fill_weights.py"))["fill_weights"]
-    autoencoder.load_state_dict(fill_weights(autoencoder.state_dict(), scale=0.08))
-    return autoencoder
+    encoder.load_state_dict(fill_weights(encoder.state_dict(), scale=0.08))
+    return encoder
 
 
 def scene() -> Iterator[list[Observation]]:
@@ -111,17 +111,17 @@ def test_a_cut_in_the_scene_replaces_the_history_of_those_who_are_matched() -> N
 
 
 @pytest.mark.slow
-def test_tracks_the_scene_with_the_encoder(arrays: dict[str, np.ndarray], encoder: TextureAutoencoder) -> None:
+def test_tracks_the_scene_with_the_encoder(arrays: dict[str, np.ndarray], encoder: TextureEncoder) -> None:
     follow(EncoderDistance(encoder), arrays)
 
 
-def test_embeds_a_texture_like_the_released_encoder(arrays: dict[str, np.ndarray], encoder: TextureAutoencoder) -> None:
+def test_embeds_a_texture_like_the_released_encoder(arrays: dict[str, np.ndarray], encoder: TextureEncoder) -> None:
     texture = torch.from_numpy(next(scene())[0].texture)[None]
     with torch.no_grad():
-        torch.testing.assert_close(encoder.encode(texture).numpy(), arrays["uv0_embedding"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(encoder(texture).numpy(), arrays["uv0_embedding"], rtol=1e-4, atol=1e-4)
 
 
-def test_stored_distances_are_the_encoders(encoder: TextureAutoencoder) -> None:
+def test_stored_distances_are_the_encoders(encoder: TextureEncoder) -> None:
     frames = scene()
     first, second = ([o.texture for o in next(frames)] for _ in range(2))
     stored = StoredDistances()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from fourd_humans.checkpoints.mapped import load_mapped
 from fourd_humans.geometry.rotations import rotation_6d_to_matrix
 from fourd_humans.recovery.hmr2.decoder import SMPLDecoder
 from fourd_humans.recovery.hmr2.vit import ViT
-
-# Sizes other than the released ones, to be given to HMR2: what the paper's supplement (section A) says.
-SUPPLEMENT: Mapping[str, Any] = {"encoder_depth": 50, "decoder_dim": 2048}
 
 # What a released checkpoint holds beside the network: the discriminator it was trained against and the body's buffers.
 EXTRA_KEYS = ("discriminator.", "smpl.", "initialized")
@@ -74,7 +70,7 @@ class HMR2(nn.Module):
     def from_checkpoint(cls, path: Path | str, **sizes: Any) -> HMR2:
         """The network with a checkpoint's weights (see `checkpoints.loading`), on the CPU, in evaluation mode.
 
-        sizes: arguments of the constructor, where they are not the released ones, as in ``**SUPPLEMENT``.
+        sizes: arguments of the constructor, where they are not the released ones.
         Raises: FourDHumansError naming the file, if it cannot be read or holds other entries than this network.
         """
         with torch.device("meta"):

@@ -13,7 +13,7 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
 from fourd_humans.recovery.hmr2.discriminator import Discriminator
-from fourd_humans.recovery.hmr2.model import HMR2, SUPPLEMENT
+from fourd_humans.recovery.hmr2.model import HMR2
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[3] / "bin" / "make_random_checkpoint.py"))
 SMALL = {
@@ -67,9 +67,10 @@ def test_names_and_shapes_are_the_released_ones(manifests):
         assert with_discriminator(HMR2(**SMALL)) == manifests["small"]
 
 
-def test_the_supplements_sizes():
+def test_sizes_are_arguments():
+    """Those of the paper's supplement, section A, which the released weights do not have."""
     with torch.device("meta"):
-        weights = HMR2(**SUPPLEMENT).state_dict()
+        weights = HMR2(encoder_depth=50, decoder_dim=2048).state_dict()
     assert "backbone.blocks.49.norm1.weight" in weights
     assert "backbone.blocks.50.norm1.weight" not in weights
     assert weights["smpl_head.transformer.pos_embedding"].shape == (1, 1, 2048)
