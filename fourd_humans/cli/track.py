@@ -127,6 +127,7 @@ def track(
 
 def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> None:
     """One source, in this process, with its own progress bar and figures."""
+    from fourd_humans import stages
     from fourd_humans.batch.work import track_one
     from fourd_humans.cli.progress import Progress, say
     from fourd_humans.detection.precomputed import PrecomputedDetections
@@ -135,6 +136,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     from fourd_humans.video.source import open_source
 
     opened = open_source(job.source, request.start, request.end)
+    stages.require_models(request.config)
     output_paths(opened, job.folder, render=request.render, overwrite=request.overwrite)
     pipeline = Pipeline(request.config)
     if isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
