@@ -249,7 +249,7 @@ def actions(folder: Path, predictions: Path, split: str, truth: Path | None, lab
     from fourd_humans.evaluation.datasets.ava import read_ava
 
     data = read_ava(folder, split, truth=truth, labels=labels, exclude=exclude)
-    names = data.classes.evaluated
+    names = data.classes.by_number
     detections, ignored = read_boxes(predictions, names, scored=True)
     kept = {key: boxes for key, boxes in detections.items() if key not in data.excluded}
     found = evaluate_actions(data.truth, kept, names, data.classes.groups)

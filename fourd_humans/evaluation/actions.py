@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import heapq
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -144,20 +143,6 @@ def read_boxes(
         for key, boxes in frames.items():
             frames[key] = heapq.nlargest(most_per_frame, boxes, key=lambda box: box.score)
     return dict(frames), ignored
-
-
-def read_label_map(path: Path | str) -> dict[int, str]:
-    """MotionFeatures and names of the classes in an AVA ``.pbtxt``. Raises: FourDHumansError if there are none."""
-    text = Path(path).read_text(encoding="utf-8")
-    labels: dict[int, str] = {}
-    for item in re.findall(r"\{(.*?)\}", text, re.DOTALL):
-        name = re.search(r'name:\s*"([^"]*)"', item)
-        number = re.search(r"(?:label_)?id:\s*(\d+)", item)
-        if name and number:
-            labels[int(number[1])] = name[1]
-    if not labels:
-        raise FourDHumansError(f"{path} lists no classes: a label map has items with a name and an id")
-    return labels
 
 
 def _of_class(frames: BoxesByFrame, action: int) -> BoxesByFrame:

@@ -42,7 +42,7 @@ def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | st
     if f"{RELEASED}mask_token" in state:
         state = {name.removeprefix(RELEASED): tensor for name, tensor in state.items() if name.startswith(RELEASED)}
         network = _network(_released_settings(state, path), path)
-        statistics = _released_statistics(path.parent / RELEASED_STATISTICS)
+        statistics = released_statistics(path.parent / RELEASED_STATISTICS)
     else:
         network = _network(_settings(path), path)
         state = {name.removeprefix(OURS): tensor for name, tensor in state.items()}
@@ -121,7 +121,7 @@ def _released_settings(state: dict[str, Tensor], path: Path) -> str:
         ) from error
 
 
-def _released_statistics(path: Path) -> tuple[Tensor, Tensor]:
+def released_statistics(path: Path) -> tuple[Tensor, Tensor]:
     """Mean and std (229,) from the released array of two; features that it does not cover stay as they are."""
     if not path.is_file():
         raise FourDHumansError(f"the released pose transformer needs its statistics: {path} is missing")

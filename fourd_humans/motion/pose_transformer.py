@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from fourd_humans.geometry.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
 from fourd_humans.motion.time_kernel import Blend, TimeKernel
@@ -141,14 +142,32 @@ class PoseTransformer(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Pre-norm transformer blocks, without a last norm."""
+    """Pre-norm transformer blocks, without a last norm.
 
-    def __init__(self, width: int, depth: int, heads: int, head_width: int, mlp_width: int, dropout: float) -> None:
+    dropout: of the branches' outputs and inside the MLP. attention_dropout: of attention weights.
+    drop_path: probability that a sequence skips a branch while training.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        head_width: int,
+        mlp_width: int,
+        dropout: float,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.drop_path = StochasticDepth(drop_path, "row")
         self.layers = nn.ModuleList(
             nn.ModuleList([PreNorm(width, layer) for layer in layers])
             for layers in (
-                (Attention(width, heads, head_width, dropout), FeedForward(width, mlp_width, dropout))
+                (
+                    Attention(width, heads, head_width, dropout, attention_dropout),
+                    FeedForward(width, mlp_width, dropout),
+                )
                 for _ in range(depth)
             )
         )
@@ -156,8 +175,8 @@ class Blocks(nn.Module):
     def forward(self, tokens: Tensor, hidden: Tensor | None) -> Tensor:
         for block in self.layers:
             attention, feed_forward = block.children()
-            tokens = tokens + attention(tokens, hidden)
-            tokens = tokens + feed_forward(tokens)
+            tokens = tokens + self.drop_path(attention(tokens, hidden))
+            tokens = tokens + self.drop_path(feed_forward(tokens))
         return tokens
 
 
@@ -172,9 +191,10 @@ class PreNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, head_width: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, head_width: int, dropout: float, attention_dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
+        self.dropout = nn.Dropout(attention_dropout)
         self.scale = head_width**-0.5
         self.to_qkv = nn.Linear(width, 3 * heads * head_width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(heads * head_width, width), nn.Dropout(dropout))
@@ -185,7 +205,7 @@ class Attention(nn.Module):
         scores = q @ k.transpose(-1, -2) * self.scale
         if hidden is not None:
             scores = scores.masked_fill(hidden[:, None], UNATTENDED)
-        return self.to_out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return self.to_out((self.dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fourd_humans.cli import main
 from fourd_humans.evaluation import predictions
-from fourd_humans.evaluation.datasets.ava import ava_classes
+from fourd_humans.actions.classes import ava_classes
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 from fourd_humans.video.source import open_source
 
@@ -277,9 +277,9 @@ def test_excluded_timestamps_and_unknown_classes_are_told(run, tmp_path):
 
 def test_avas_classes_are_sixty_in_three_groups():
     classes = ava_classes()
-    assert len(classes.evaluated) == 60
+    assert len(classes) == 60
     assert {name: len(members) for name, members in classes.groups.items()} == {
         "person movement": 14, "object manipulation": 49, "person interaction": 17,
     }  # fmt: skip
-    assert classes.evaluated[80] == "watch (a person)"
-    assert 2 not in classes.evaluated
+    assert classes.by_number[80] == "watch (a person)"
+    assert 2 not in classes.by_number

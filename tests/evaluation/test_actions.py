@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fourd_humans.actions.classes import read_label_map
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.actions import LabelledBox, average_precision, evaluate_actions, read_boxes, read_label_map
+from fourd_humans.evaluation.actions import LabelledBox, average_precision, evaluate_actions, read_boxes
 
 AVA = Path(__file__).parents[1] / "data" / "ava"
 

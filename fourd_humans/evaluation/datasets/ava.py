@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
+from fourd_humans.actions.classes import ActionClasses, ava_classes, read_classes
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.actions import FrameKey, LabelledBox, read_boxes, read_label_map
+from fourd_humans.evaluation.actions import FrameKey, LabelledBox, read_boxes
 from fourd_humans.evaluation.datasets.files import first_existing
 
-CLASSES = Path(__file__).parents[1] / "data" / "ava_classes.yaml"
 VERSIONS = ("v2.2", "v2.1")
-
-
-@dataclass(frozen=True)
-class ActionClasses:
-    """evaluated: number and name of the classes that count. groups: the numbers of each group's, evaluated or not."""
-
-    evaluated: dict[int, str]
-    groups: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -33,14 +23,6 @@ class AnnotatedActions:
     classes: ActionClasses
     excluded: frozenset[FrameKey]
     ignored: int
-
-
-def ava_classes() -> ActionClasses:
-    """AVA's classes as our own file lists them: 60 evaluated, in groups of all 80."""
-    listed = yaml.safe_load(CLASSES.read_text(encoding="utf-8"))
-    names = {number: name for group in listed["groups"].values() for number, name in group.items()}
-    evaluated = {number: name for number, name in names.items() if number not in listed["not_evaluated"]}
-    return ActionClasses(evaluated, {name: list(group) for name, group in listed["groups"].items()})
 
 
 def read_ava(
@@ -61,9 +43,9 @@ def read_ava(
     classes = ava_classes()
     labels = labels or _optional(truth.parent, "ava_action_list_*for_activitynet*.pbtxt")
     if labels is not None:
-        classes = ActionClasses(read_label_map(labels), classes.groups)
+        classes = replace(read_classes(labels), groups=classes.groups)
     exclude = exclude or _optional(truth.parent, f"ava_{split}_excluded_timestamps_*.csv")
-    boxes, ignored = read_boxes(truth, classes.evaluated, scored=False)
+    boxes, ignored = read_boxes(truth, classes.numbers, scored=False)
     excluded = _timestamps(exclude) if exclude else frozenset()
     if not boxes:
         raise FourDHumansError(f"{truth} has no boxes of the classes that are evaluated")
