@@ -99,13 +99,18 @@ def on_frames(
                 logits[inside] = scored.logits[at]
         places = np.flatnonzero(seen & ~np.isnan(scores[:, 0]))
         places = places[_spaced(places, every)]
-        numbers = np.array([frames[place].index for place in places.tolist()], np.int64)
+        kept = [frames[place] for place in places.tolist()]
         people.append(
             PersonScores(
-                id, numbers, places, np.array([frames[place].time for place in places.tolist()]), durations[places] * every,
-                scores[places], logits[places],
+                id=id,
+                frames=np.array([frame.index for frame in kept], np.int64),
+                places=places,
+                times=np.array([frame.time for frame in kept]),
+                duration=durations[places] * every,
+                scores=scores[places],
+                logits=logits[places],
             )
-        )  # fmt: skip
+        )
     return [person for person in people if len(person.frames)]
 
 

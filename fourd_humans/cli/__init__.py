@@ -14,6 +14,7 @@ COMMANDS = {
     "track": "Find, recover in 3D and track every person in a video.",
     "status": "Show the state of the jobs in a folder of results.",
     "render": "Draw a video from existing results.",
+    "actions": "Recognise what each person does, in existing results.",
     "smooth": "Fill in hidden people, and smooth, in existing results.",
     "evaluate": "Measure results against ground truth.",
     "train": "Train the networks.",

@@ -90,7 +90,7 @@ def synthesise(people: int, frames: int, seed: int) -> SyntheticMotion:
     lean[..., 0] += tumble * rng.choice([-1, 1, 0.3], (people, 1)) + 0.5 * crouching
     upright = np.zeros((people, frames, 3))
     upright[..., 0], upright[..., 2] = lean[..., 0], lean[..., 1]
-    camera = _cameras(rng, people)
+    camera = look_at_people(rng, people)
     world = _matrices(np.stack([0 * heading, heading, 0 * heading], -1)) @ _matrices(upright)
     orient = camera[:, None] @ world
 
@@ -248,9 +248,12 @@ def _turning(rng: np.random.Generator, time: Array) -> Array:
     return drift + turns + circle
 
 
-def _cameras(rng: np.random.Generator, people: int) -> Array:
-    """(N, 3, 3) rotations from the world (y up) to a camera (y down, z away) that looks at the people, tilted."""
-    pitch = np.radians(rng.normal(8, 12, people))
+def look_at_people(rng: np.random.Generator, people: int, pitch_degrees: tuple[float, float] = (8, 12)) -> Array:
+    """(N, 3, 3) rotations from the world (y up) to a camera (y down, z away) that looks at the people, tilted.
+
+    pitch_degrees: mean and standard deviation of how far cameras look down.
+    """
+    pitch = np.radians(rng.normal(*pitch_degrees, people))
     roll = np.radians(rng.normal(0, 4, people))
     zero = np.zeros(people)
     look = _matrices(np.stack([np.pi + pitch, zero, zero], -1))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.files.pickles import Refused
@@ -66,11 +68,12 @@ class ResultWriter:
         except OSError as error:
             raise self._failure(error) from error
 
-    def write(self, frame: TrackedFrame) -> None:
-        """Add a frame. Each has an entry of its own, also where nobody is there."""
+    def write(self, frame: TrackedFrame, extra: Mapping[str, Any] | None = None) -> None:
+        """Add a frame. Each has an entry of its own, also where nobody is there. extra: further keys of the entry."""
         path = str(self._folder / frame.name)
+        entry = to_entry(frame, path, textures=self._textures, embed=self._embed)
         try:
-            self._dict.set(path, to_entry(frame, path, textures=self._textures, embed=self._embed))
+            self._dict.set(path, entry | dict(extra or {}))
         except OSError as error:
             raise self._failure(error) from error
 

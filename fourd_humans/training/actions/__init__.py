@@ -1,0 +1,1 @@
+"""Training of the action transformer: data, synthetic movements, Lightning module."""
