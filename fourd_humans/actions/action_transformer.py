@@ -130,17 +130,19 @@ class ActionTransformer(nn.Module):
             poses[..., CAMERA] -= mean_location(poses[..., CAMERA], detected)[:, None, None]
         return (poses - self.mean) / (self.std + EPSILON)
 
-    def encode(self, scene: SceneBatch, masked: Tensor | None = None) -> Tensor:
+    def encode(self, scene: SceneBatch, masked: Tensor | None = None, times: Tensor | None = None) -> Tensor:
         """Output tokens (B, T, P, D).
 
         masked: (B, T, P) bool, tokens replaced by the mask token, which nothing attends to. None, at test time: exactly
             the undetected ones. Otherwise, in training, those that are undetected and not masked attend to nothing and
             nothing attends to them.
+        times: (T,) numbers of the frames, ascending, where they do not follow one another. None: 0, 1, 2, …
         """
         hidden_tokens = ~scene.detected if masked is None else masked
         tokens = self.embed(scene, hidden_tokens)
         frames, people = tokens.shape[1:3]
-        tokens = tokens + self.pos_embedding[:, :frames, :people].permute(1, 2, 0)
+        positions = self.pos_embedding[:, :frames] if times is None else self.pos_embedding[:, times]
+        tokens = tokens + positions[:, :, :people].permute(1, 2, 0)
         columns = hidden_tokens.flatten(1)[:, None, :]
         if masked is not None:
             missing = ~scene.detected.flatten(1)
@@ -162,9 +164,9 @@ class ActionTransformer(nn.Module):
         """Logits (..., actions) from output tokens (..., D)."""
         return self.action_head_ava[0](tokens)
 
-    def forward(self, scene: SceneBatch, masked: Tensor | None = None) -> Tensor:
+    def forward(self, scene: SceneBatch, masked: Tensor | None = None, times: Tensor | None = None) -> Tensor:
         """Logits (B, T, P, actions); arguments as for `encode`. A sigmoid makes scores of them."""
-        return self.read_actions(self.encode(scene, masked))
+        return self.read_actions(self.encode(scene, masked, times))
 
 
 def mean_location(locations: Tensor, detected: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,3 +150,21 @@ def read_labels(path: Path | str) -> dict[int, dict[int, list[Label]]]:
     except OSError as error:
         raise FourDHumansError(f"cannot read {path}: {error.strerror}") from error
     return {frame: dict(people) for frame, people in labels.items()}
+
+
+def texts_by_frame(
+    labels: Mapping[int, Mapping[int, Sequence[Label]]], frames: Iterable[int]
+) -> dict[int, dict[int, str]]:
+    """What to write at each person in these frames, as "walk 92%, turn 61%".
+
+    Where only every so many frames are labelled, the labels of one stand until the next.
+    """
+    labelled = sorted(labels)
+    every = min((after - before for before, after in pairwise(labelled)), default=1)
+    texts = {}
+    for frame in frames:
+        place = bisect_right(labelled, frame) - 1
+        if place >= 0 and frame - labelled[place] < every:
+            people = labels[labelled[place]]
+            texts[frame] = {id: ", ".join(f"{each.action} {each.score:.0%}" for each in people[id]) for id in people}
+    return texts

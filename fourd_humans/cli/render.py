@@ -24,6 +24,8 @@ from fourd_humans.errors import UsageError
     "--depth-scale", type=float, metavar="FACTOR",
     help="Factor on depths in the side and top views.  [default: as an ordinary lens would have them]",
 )  # fmt: skip
+@click.option("--actions", "actions_file", type=click.Path(path_type=Path), metavar="CSV",
+              help="Write at each person what 'actions' recognised, from its csv.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a video that exists.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="Settings as YAML.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as render.quality=18.")
@@ -35,6 +37,7 @@ def render(
     results: Path,
     source: Path,
     output: Path | None,
+    actions_file: Path | None,
     overwrite: bool,
     config_file: Path | None,
     settings: tuple[str, ...],
@@ -51,6 +54,7 @@ def render(
     Examples:
       4dhumans render outputs/walk.pkl walk.mp4
       4dhumans render outputs/walk.pkl walk.mp4 --views overlay,side,top -o walk_views.mp4
+      4dhumans render outputs/walk.pkl walk.mp4 --actions outputs/walk_actions.csv
     """
     ctx.meta["verbose"] = verbose
     config = default_config() if config_file is None else load_config(config_file)
@@ -63,6 +67,7 @@ def render(
         raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")
 
     from fourd_humans import checkpoints, stages
+    from fourd_humans.actions.formats import read_labels, texts_by_frame
     from fourd_humans.body.loading import SMPL
     from fourd_humans.body.model import BodyModel
     from fourd_humans.rendering.video import render_video
@@ -70,6 +75,8 @@ def render(
     from fourd_humans.video import VideoWriter, open_source
 
     tracklets = load_tracklets(results)
+    labels = {} if actions_file is None else read_labels(actions_file)
+    texts = texts_by_frame(labels, (frame.index for frame in tracklets))
     opened = open_source(source)
     shape_spaces = {frame.bodies.shape_space for frame in tracklets if len(frame)}
     smpl = checkpoints.find("smpl") if SMPL in shape_spaces else None
@@ -80,6 +87,8 @@ def render(
     size = renderer.output_size(opened.size)
     audio = None if opened.is_image else opened.path
     with VideoWriter(output, opened.frame_rate, size, audio_from=audio, quality=config.render.quality) as writer:
-        count = render_video(opened, tracklets, writer, renderer.draw)
+        count = render_video(
+            opened, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
+        )
     if not quiet:
         click.echo(f"{output}: {count} frames" + ("" if tracklets.complete else "; the results end early"))

@@ -125,6 +125,14 @@ def released_statistics(path: Path) -> tuple[Tensor, Tensor]:
     """Mean and std (229,) from the released array of two; features that it does not cover stay as they are."""
     if not path.is_file():
         raise FourDHumansError(f"the released pose transformer needs its statistics: {path} is missing")
-    mean, std = (np.ravel(values).astype(np.float32) for values in read_pickle(path))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except ValueError:  # an array of objects
+        loaded = read_pickle(path)
+    if len(loaded) != 2:
+        raise FourDHumansError(f"{path} is not an array of two, the mean and the std")
+    mean, std = (np.ravel(values).astype(np.float32) for values in loaded)
+    if len(mean) != len(std) or len(mean) > NUM_POSE_FEATURES:
+        raise FourDHumansError(f"{path} has {len(mean)} means and {len(std)} stds, not {NUM_POSE_FEATURES}")
     missing = NUM_POSE_FEATURES - len(mean)
     return torch.from_numpy(np.pad(mean, (0, missing))), torch.from_numpy(np.pad(std, (0, missing), constant_values=1))

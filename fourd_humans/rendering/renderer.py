@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -74,11 +74,14 @@ class Renderer:
         height, width = frame_size
         return _even(height), _even(width) + (self._panel_sizes(frame_size)[0][1] if len(self._views) > 1 else 0)
 
-    def draw(self, image: NDArray[np.uint8], frame: TrackedFrame) -> NDArray[np.uint8]:
+    def draw(
+        self, image: NDArray[np.uint8], frame: TrackedFrame, labels: Mapping[int, str] | None = None
+    ) -> NDArray[np.uint8]:
         """The picture of a frame: a new array of `output_size`.
 
         image: (H, W, 3) RGB, the frame itself. frame: its people. Call this in the order of the video: the side and
-        top views keep the range that they show steady over time.
+        top views keep the range that they show steady over time. labels: by identity, what the overlay's tag says
+        beside it.
         """
         size = (image.shape[0], image.shape[1])
         scene = self._scene(frame)
@@ -89,12 +92,12 @@ class Renderer:
         for name, panel in zip(self._views, [size, *self._panel_sizes(size)], strict=False):
             if name == "overlay":
                 pictures.append(self._draw_people(image.copy(), scene))
-                self._draw_tags(pictures[-1], scene, list(frame.detections.boxes[scene.hidden]))
+                self._draw_tags(pictures[-1], scene, list(frame.detections.boxes[scene.hidden]), labels or {})
             else:
                 view = View.of(DIRECTIONS[name], shown, panel)
                 turned = spread.seen_from(view)
                 pictures.append(self._draw_people(view.background(name), turned))
-                self._draw_tags(pictures[-1], turned, [])
+                self._draw_tags(pictures[-1], turned, [], {})
         pictures[0] = np.pad(pictures[0], ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
         return np.hstack([pictures[0], np.vstack(pictures[1:])]) if len(pictures) > 1 else pictures[0]
 
@@ -157,7 +160,13 @@ class Renderer:
         list(self._pool.map(draw_band, edges[:-1].tolist(), edges[1:].tolist()))
         return image
 
-    def _draw_tags(self, image: NDArray[np.uint8], scene: _Scene, hidden_boxes: Sequence[NDArray[np.float32]]) -> None:
+    def _draw_tags(
+        self,
+        image: NDArray[np.uint8],
+        scene: _Scene,
+        hidden_boxes: Sequence[NDArray[np.float32]],
+        labels: Mapping[int, str],
+    ) -> None:
         thickness = max(1, round(min(image.shape[:2]) / 500))
         for box, row in zip(hidden_boxes, np.flatnonzero(scene.hidden), strict=False):
             dashed_box(image, tuple(box.tolist()), track_colour(int(scene.ids[row])), thickness)
@@ -168,7 +177,8 @@ class Renderer:
             if z > NEAR:
                 anchor = focal * np.array([x, y - HEAD_ROOM]) / z + center
                 colour = track_colour(int(scene.ids[row]))
-                tags.draw(str(scene.ids[row]), (anchor[0], anchor[1]), colour, hidden=bool(scene.hidden[row]))
+                text = f"{scene.ids[row]} {labels.get(int(scene.ids[row]), '')}".strip()
+                tags.draw(text, (anchor[0], anchor[1]), colour, hidden=bool(scene.hidden[row]))
 
 
 def build(settings: RenderSettings, body_model: BodyModel) -> Renderer:

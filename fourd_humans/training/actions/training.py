@@ -51,6 +51,7 @@ class Recipe:
     released_groups: bool = False
     mask_ratio: float = 0.4
     least_label: int = PSEUDO_LABELLED
+    thinning: int = 1
     epochs: int = 30
     warm_up: int = 5
     batch_size: int = 8
@@ -61,8 +62,11 @@ class Recipe:
 RECIPES = {
     "pretrain": Recipe(),
     "finetune": Recipe(learning_rate=7e-4, layer_decay=0.95, mask_ratio=0.0, least_label=ANNOTATED),
-    "lite": Recipe(learning_rate=1e-3, mask_ratio=0.2, least_label=ANNOTATED, warm_up=2, batch_size=32, average=0.998),
-}
+    "lite": Recipe(
+        learning_rate=1e-3, mask_ratio=0.2, least_label=ANNOTATED, epochs=16, warm_up=1, batch_size=32, thinning=3,
+        average=0.995,
+    ),
+}  # fmt: skip
 
 
 class ActionTraining(lightning.LightningModule):
@@ -115,8 +119,11 @@ class ActionTraining(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         generator = torch.Generator().manual_seed(_seed(self.seed, self.global_rank, self.global_step, 1))
+        frames = batch["detected"].shape[1]
+        times = torch.randperm(frames, generator=generator)[: -(-frames // self.recipe.thinning)].sort().values
+        batch = {name: values[:, times] for name, values in batch.items()}
         masked = random_mask(batch["detected"], self.recipe.mask_ratio, generator)
-        logits = self.network(_scene(batch), masked)
+        logits = self.network(_scene(batch), masked, times)
         chosen = with_labels(batch["detected"], batch["source"], self.recipe.least_label)
         loss = action_loss(logits, batch["labels"], chosen)
         self.log("train/loss", loss, prog_bar=True)
