@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans import stages
+from fourd_humans.actions.checkpoint import load_action_model
+from fourd_humans.actions.formats import read_labels, texts_by_frame
+from fourd_humans.actions.recognition import Recognition, output_files, recognise, save
 from fourd_humans.config import Config
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import render_video
-from fourd_humans.results.store import ResultWriter
+from fourd_humans.results.store import ResultWriter, load_tracklets
+from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.source import Source, open_source
 from fourd_humans.video.writer import VideoWriter
 
 log = logging.getLogger(__name__)
 
+ACTION_FORMATS = ("csv", "json")
 # Settled frames that may wait for the renderer before tracking waits for it, too. They hold no pictures.
 FRAMES_WAITING = 256
 
@@ -41,6 +46,7 @@ class TrackResult:
     frames: how many were written; skipped: how many of them could not be used.
     people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
     seconds: working time of each stage. complete: False where the run was stopped early.
+    actions: what everybody does, and action_files, or None and nothing where that was not asked for.
     """
 
     results: Path
@@ -51,6 +57,8 @@ class TrackResult:
     rejected: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     complete: bool = True
+    actions: Recognition | None = None
+    action_files: list[Path] = field(default_factory=list)
 
 
 def track(
@@ -60,6 +68,7 @@ def track(
     config: Config | None = None,
     pipeline: Pipeline | None = None,
     render: bool = False,
+    actions: bool = False,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
@@ -67,6 +76,8 @@ def track(
     """Track everybody in a video, a folder of images or one image; write ``NAME.pkl`` and, with `render`, ``NAME.mp4``.
 
     pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
+    actions: also recognise what everybody does, into ``NAME_actions.csv`` and ``.json`` and into the rendered video,
+    which is then drawn after the tracking instead of beside it.
     stop: asked for every frame; saying True ends the run early with what was done so far.
     on_frame: called with every settled frame, for progress.
     The pickle is complete up to the last good frame however the run ends; an error is raised only after it is written.
@@ -77,6 +88,9 @@ def track(
     """
     source = open_source(source) if isinstance(source, str | Path) else source
     results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite)
+    action_base = results_path.with_name(f"{source.name}_actions")
+    if actions:
+        output_files(action_base, ACTION_FORMATS, overwrite=overwrite)
     pipeline = pipeline or Pipeline(config)
     config = pipeline.config
     summary = TrackResult(results_path, video_path)
@@ -87,7 +101,7 @@ def track(
             ResultWriter(results_path, overwrite=overwrite, folder=folder, textures=config.results.textures)
         )
         drawing = None
-        if video_path is not None:
+        if video_path is not None and not actions:
             renderer = stages.make_renderer(config, pipeline.body_model)
             drawing = sinks.enter_context(_Drawing(source, video_path, renderer, config.render.quality))
         for frame in pipeline.run(source, stop):
@@ -103,7 +117,37 @@ def track(
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
     summary.complete = not stop()
+    if actions:
+        tracklets = load_tracklets(results_path)
+        summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config.device)))
+        summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=overwrite)
+        if video_path is not None:
+            texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))
+            renderer = stages.make_renderer(config, pipeline.body_model)
+            draw(tracklets, source, video_path, renderer, quality=config.render.quality, texts=texts)
     return summary
+
+
+def draw(
+    tracklets: Tracklets,
+    source: Source,
+    path: Path,
+    renderer: Renderer,
+    *,
+    quality: int,
+    texts: Mapping[int, Mapping[int, str]] | None = None,
+) -> int:
+    """Draw results over their source into a video; returns the number of frames.
+
+    texts: by number of the frame and identity, what to write at each person.
+    """
+    texts = texts or {}
+    audio = None if source.is_image else source.path
+    size = renderer.output_size(source.size)
+    with VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality) as writer:
+        return render_video(
+            source, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
+        )
 
 
 def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool) -> tuple[Path, Path | None]:

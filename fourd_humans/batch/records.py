@@ -100,13 +100,15 @@ def fingerprint(source: Path, settings: dict[str, object], weights: str) -> Fing
     return Fingerprint(input=_input(source), settings=hashlib.sha256(text.encode()).hexdigest(), weights=weights)
 
 
-def relevant_settings(config: Config, *, render: bool, start: object, end: object) -> dict[str, object]:
+def relevant_settings(
+    config: Config, *, render: bool, start: object, end: object, actions: bool = False
+) -> dict[str, object]:
     """The settings that change results: not the device, and those of rendering only with `render`."""
     settings: dict[str, object] = yaml.safe_load(to_yaml(config))
     del settings["device"]
     if not render:
         del settings["render"]
-    return settings | {"start": start, "end": end}
+    return settings | {"start": start, "end": end} | ({"actions": True} if actions else {})
 
 
 def read_record(path: Path) -> Record | None:

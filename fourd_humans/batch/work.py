@@ -40,7 +40,7 @@ MakePipeline = Callable[[Config], Pipeline]
 class Request:
     """What a run asks for every job.
 
-    overwrite: do again what is done. retry_failed: do again what has failed. Both mean records from before `began`
+    actions: also recognise what everybody does. overwrite: do again what is done. retry_failed: do again what has failed. Both mean records from before `began`
     (seconds since 1970), so that two runs with the same request do nothing twice.
     """
 
@@ -50,12 +50,13 @@ class Request:
     end: Position | None = None
     overwrite: bool = False
     retry_failed: bool = False
+    actions: bool = False
     began: float = field(default_factory=time.time)
 
     @property
     def settings(self) -> dict[str, object]:
         """Those that change results."""
-        return relevant_settings(self.config, render=self.render, start=self.start, end=self.end)
+        return relevant_settings(self.config, render=self.render, actions=self.actions, start=self.start, end=self.end)
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,14 @@ def _track(
         on_frame(frame)
 
     result = track(
-        source, job.folder, pipeline=pipeline, render=request.render, overwrite=overwrite, stop=stop, on_frame=note
+        source,
+        job.folder,
+        pipeline=pipeline,
+        render=request.render,
+        actions=request.actions,
+        overwrite=overwrite,
+        stop=stop,
+        on_frame=note,
     )
     record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}
     record.complete = result.complete

@@ -70,9 +70,9 @@ def render(
     from fourd_humans.actions.formats import read_labels, texts_by_frame
     from fourd_humans.body.loading import SMPL
     from fourd_humans.body.model import BodyModel
-    from fourd_humans.rendering.video import render_video
     from fourd_humans.results import load_tracklets
-    from fourd_humans.video import VideoWriter, open_source
+    from fourd_humans.run import draw
+    from fourd_humans.video import open_source
 
     tracklets = load_tracklets(results)
     labels = {} if actions_file is None else read_labels(actions_file)
@@ -84,11 +84,6 @@ def render(
     if not shape_spaces <= {body_model.shape_space}:
         click.echo("The body model of these results is not installed: poses are shown on the open body.", err=True)
     renderer = stages.make_renderer(config, body_model)
-    size = renderer.output_size(opened.size)
-    audio = None if opened.is_image else opened.path
-    with VideoWriter(output, opened.frame_rate, size, audio_from=audio, quality=config.render.quality) as writer:
-        count = render_video(
-            opened, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
-        )
+    count = draw(tracklets, opened, output, renderer, quality=config.render.quality, texts=texts)
     if not quiet:
         click.echo(f"{output}: {count} frames" + ("" if tracklets.complete else "; the results end early"))

@@ -30,6 +30,7 @@ BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earli
 @click.command()
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--render/--no-render", default=False, help="Also draw the tracked bodies into a video.  [default: no]")
+@click.option("--actions/--no-actions", default=False, help="Also recognise what each person does.  [default: no]")
 @click.option("--views", metavar="LIST", help="What the rendered video shows: overlay, side, top, separated by commas.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("outputs"), show_default=True, metavar="DIR",
@@ -63,6 +64,7 @@ def track(
     ctx: click.Context,
     sources: tuple[str, ...],
     render: bool,
+    actions: bool,
     output: Path,
     overwrite: bool,
     start: str | None,
@@ -116,7 +118,7 @@ def track(
     # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
     from fourd_humans.batch.work import Request
 
-    request = Request(config, render, first, last, overwrite, retry_failed)
+    request = Request(config, render, first, last, overwrite, retry_failed, actions=actions)
     if is_one:
         _track_one(ctx, found[0], request, quiet)
         return
@@ -129,6 +131,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     """One source, in this process, with its own progress bar and figures."""
     from fourd_humans import stages
     from fourd_humans.batch.work import track_one
+    from fourd_humans.cli.actions import say as say_actions
     from fourd_humans.cli.progress import Progress, say
     from fourd_humans.detection.precomputed import PrecomputedDetections
     from fourd_humans.pipeline import Pipeline
@@ -147,6 +150,10 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
         result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress)
     if not quiet:
         say(result, time.monotonic() - began)
+        if result.actions is not None:
+            say_actions(result.actions)
+            for path in result.action_files:
+                print(path)
     if stopping():
         ctx.exit(130)
 

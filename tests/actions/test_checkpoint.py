@@ -33,7 +33,10 @@ def released(folder, arguments, fill, name="lart.ckpt"):
 def test_a_released_file_says_what_network_it_is(tmp_path, fill, inputs):
     statistics = released(tmp_path, SMALL | inputs, fill)
     model = load_action_model(tmp_path / "lart.ckpt")
-    assert model.settings == SMALL | {"actions": 60, "frames": 250, "people": 10, "joints": None, "appearance": None} | inputs
+    assert (
+        model.settings
+        == SMALL | {"actions": 60, "frames": 250, "people": 10, "joints": None, "appearance": None} | inputs
+    )
     assert model.classes == ava_classes()
     assert model.people == 5
     np.testing.assert_array_equal(model.network.mean[:226], statistics[0, 0])

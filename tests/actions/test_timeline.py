@@ -6,7 +6,13 @@ import pytest
 
 from fourd_humans.actions.classes import ActionClasses
 from fourd_humans.actions.formats import (
-    HEADER, Label, ava_rows_of_results, read_labels, texts_by_frame, to_json, write_csv,
+    HEADER,
+    Label,
+    ava_rows_of_results,
+    read_labels,
+    texts_by_frame,
+    to_json,
+    write_csv,
 )  # fmt: skip
 from fourd_humans.actions.inference import TrackScores
 from fourd_humans.actions.timeline import best, on_frames, segments, summaries, thresholds_of

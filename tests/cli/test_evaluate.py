@@ -12,9 +12,9 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from fourd_humans.actions.classes import ava_classes
 from fourd_humans.cli import main
 from fourd_humans.evaluation import predictions
-from fourd_humans.actions.classes import ava_classes
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 from fourd_humans.video.source import open_source
 
