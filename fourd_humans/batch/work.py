@@ -40,8 +40,9 @@ MakePipeline = Callable[[Config], Pipeline]
 class Request:
     """What a run asks for every job.
 
-    actions: also recognise what everybody does. overwrite: do again what is done. retry_failed: do again what has failed. Both mean records from before `began`
-    (seconds since 1970), so that two runs with the same request do nothing twice.
+    actions: also recognise what everybody does. overwrite: do again what is done. retry_failed: do again what has
+    failed. Both mean records from before `began` (seconds since 1970), so that two runs with the same request do
+    nothing twice.
     """
 
     config: Config

@@ -282,3 +282,15 @@ def test_help_is_quick_and_loads_no_torch():
     code = "import sys; from fourd_humans.cli import main; main(['track', '--help'], standalone_mode=False); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=DEMO.parent).returncode == 0
+
+
+@pytest.mark.slow
+def test_actions_are_recognised_at_the_end_and_drawn(run):
+    result, output = run(TWO_PEOPLE, "--end", 10, "--actions", "--render")
+    assert result.exit_code == 0, result.output
+    assert "two_people_actions.csv" in result.output
+    lines = (output / "two_people_actions.csv").read_text().splitlines()
+    assert lines[0] == "frame,time,person,number,action,score"
+    with av.open(str(output / "two_people.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 10
+    complains(run(TWO_PEOPLE, "--end", 10, "--actions")[0], 2, "exists")
