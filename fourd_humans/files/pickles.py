@@ -1,77 +1,60 @@
-"""Reads pickles of arrays from people we do not know, such as SMPL's, without running anything that is in them.
-
-A pickle is a program: it may name any function and call it. Here it gets nothing but what `array_calls` lists, all
-made afresh for each file, so that it cannot change anything that outlives it. Classes of chumpy and scipy are never
-imported: a `Node` stands in for their objects and keeps what they held.
-"""
+"""Pickles of arrays: SMPL's, also of chumpy's objects and from Python 2, detectron2's weights, datasets."""
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix, csr_matrix
 
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.arrays import RefusedError, build_array, bytes_of, numeric_type, shape_of
+from fourd_humans.files.budget import Budget, TooLargeError, damaged
+from fourd_humans.files.streams import Stream
+from fourd_humans.files.unpickler import Dtype, JoblibArray, Name, NewArray, Node, Unpickler, checked_key, set_of
 
-_SPARSE = re.compile(r"scipy\.sparse\.(?:_?(?P<module>cs[cr])\.)?(?P<format>cs[cr])_(?:matrix|array)")
-_ARRAY_TYPE = re.compile(r"[<>=|]?[?a-zA-Z][0-9]{0,4}")
-
-
-class Node:
-    """Stands in for an object of a class that is not imported. kind: the class's full name; state: what it held."""
-
-    kind = ""
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise pickle.UnpicklingError(f"a {self.kind} without its fields")
-        self.state = state
-
-
-class Refused(pickle.UnpicklingError):
-    """The file asks for something that arrays do not need. name: what."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"refused {name}")
-        self.name = name
+MAX_ELEMENTS = 1 << 24  # of an array that is made larger than what the file holds of it (sparse matrices, selections)
+MAX_NESTED_OBJECTS = 8
+SPARSE = re.compile(r"scipy\.sparse\.(?:_?(?P<module>cs[cr])\.)?(?P<format>cs[cr])_(?:matrix|array)")
+CHUMPY = re.compile(r"chumpy(\.\w+)*\.[^\W\d]\w*")
 
 
 def read_pickle(path: Path | str) -> Any:
     """What the pickle holds: containers, numbers, text, numpy arrays, and `Node` objects for chumpy's and scipy's.
 
     Files written by Python 2 are understood, and ``.npy`` files that hold Python objects, which are a pickle inside.
+    Arrays of objects come as numpy arrays of objects.
 
-    Raises: FourDHumansError naming the file, if it cannot be read, is damaged, or asks for anything else.
+    Raises: FourDHumansError naming the file, if it cannot be read, is damaged, asks for anything else, or would take
+    more than its size justifies.
     """
+    path = Path(path)
     try:
-        data = Path(path).read_bytes()
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            header = file.read(10)
+            start = 10 + int.from_bytes(header[8:10], "little") if header.startswith(b"\x93NUMPY\x01") else 0
+            file.seek(start)
+            budget = Budget(size)
+            return Unpickler(Stream(file, budget, plain=True), budget, array_name).load()
     except OSError as error:
-        raise FourDHumansError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        return _Unpickler(data[_npy_header(data) :]).load()
-    except Refused as error:
-        raise FourDHumansError(
-            f"{path} refused: it asks for '{error.name}', which has no place in a file of arrays; nothing was run"
-        ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise FourDHumansError(f"cannot read {path}: it is damaged or not a pickle of arrays ({reason})") from error
+        raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
+    except RefusedError as error:
+        raise refusal(path, error, "a file of arrays") from error
+    except TooLargeError as error:
+        raise FourDHumansError(f"{path} refused: {error}") from error
+    except (EOFError, ValueError) as error:
+        raise damaged(path, "a pickle of arrays", error) from error
 
 
-def _npy_header(data: bytes) -> int:
-    """How many bytes numpy's file format (version 1) puts before the pickle; 0 for a bare pickle."""
-    return 10 + int.from_bytes(data[8:10], "little") if data.startswith(b"\x93NUMPY\x01") else 0
+def refusal(path: object, error: RefusedError, what: str) -> FourDHumansError:
+    """For a file of `what` that asked for something else."""
+    name = "".join(c for c in error.name if c.isprintable())[:80]
+    return FourDHumansError(f"{path} refused: it asks for '{name}', which has no place in {what}; nothing was run")
 
 
 def as_array(value: Any) -> NDArray[Any]:
@@ -79,97 +62,138 @@ def as_array(value: Any) -> NDArray[Any]:
 
     Raises: ValueError saying what it is instead.
     """
+    return _as_array(value, MAX_NESTED_OBJECTS)
+
+
+def _as_array(value: Any, levels: int) -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             raise ValueError("holds Python objects, not numbers")
         return value
     if not isinstance(value, Node):
         raise ValueError(f"is a {type(value).__name__}, not an array")
+    if levels == 0:
+        raise ValueError("is a selection of a selection, too many levels deep")
     held = value.state
-    sparse = _SPARSE.fullmatch(value.kind)
+    sparse = SPARSE.fullmatch(value.kind)
     try:
         if value.kind == "chumpy.ch.Ch":
-            return as_array(held["x"])
+            return _as_array(held["x"], levels - 1)
         if value.kind == "chumpy.reordering.Select":  # indices count through the flattened array
-            shape = tuple(int(n) for n in held["preferred_shape"])
-            return as_array(held["a"]).ravel()[as_array(held["idxs"])].reshape(shape)
+            indices = _integers(_as_array(held["idxs"], levels - 1))
+            return _as_array(held["a"], levels - 1).ravel()[indices].reshape(shape_of(held["preferred_shape"]))
         if sparse:
-            kind = csc_matrix if sparse["format"] == "csc" else csr_matrix
-            shape = held["_shape"]
-            if not (isinstance(shape, tuple) and len(shape) == 2 and max(shape) <= 100_000):
-                raise ValueError(f"is a sparse matrix of shape {shape}")
-            parts = [as_array(held[name]) for name in ("data", "indices", "indptr")]
-            matrix = kind((parts[0], parts[1], parts[2]), shape=shape)
-            matrix.check_format(full_check=True)  # indices out of range would write outside the dense matrix
-            return matrix.toarray()
-    except (KeyError, IndexError, TypeError, RecursionError) as error:
+            parts = [_as_array(held[name], levels - 1) for name in ("data", "indices", "indptr")]
+            return _dense(parts[0], parts[1], parts[2], shape_of(held["_shape"]), sparse["format"])
+    except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"is a broken {value.kind}") from error
     raise ValueError(f"is a {value.kind}, which is an unfinished computation and not an array")
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="latin1")  # Python 2 kept the bytes of arrays in text
-        self._answers = array_calls()
-        self._nodes: dict[str, type[Node]] = {}
+def _dense(
+    data: NDArray[Any], indices: NDArray[Any], starts: NDArray[Any], shape: tuple[int, ...], order: str
+) -> NDArray[Any]:
+    """The matrix of a compressed sparse one: column by column (csc) or row by row (csr)."""
+    if len(shape) != 2 or math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError(f"is a sparse matrix of shape {shape}")
+    lines, length = shape if order == "csr" else shape[::-1]
+    indices, starts = _integers(indices), _integers(starts)
+    if starts.shape != (lines + 1,) or starts[0] != 0 or starts[-1] != len(data) or (np.diff(starts) < 0).any():
+        raise ValueError("is a sparse matrix whose rows do not fit its data")
+    if (
+        indices.shape != data.shape
+        or data.ndim != 1
+        or (len(indices) and not 0 <= indices.min() <= indices.max() < length)
+    ):
+        raise ValueError("is a sparse matrix with indices out of range")
+    matrix = np.zeros((lines, length), data.dtype)
+    np.add.at(matrix, (np.repeat(np.arange(lines), np.diff(starts)), indices), data)
+    return matrix if order == "csr" else matrix.T
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._answers:
-            return self._answers[module, name]
-        full = f"{module}.{name}"
-        is_chumpy = module.split(".")[0] == "chumpy" and name.isidentifier()
-        if is_chumpy or _SPARSE.fullmatch(full):
-            if full not in self._nodes:
-                self._nodes[full] = type("Node", (Node,), {"kind": full})
-            return self._nodes[full]
-        raise Refused(full)
+
+def _integers(array: NDArray[Any]) -> NDArray[np.int64]:
+    if array.dtype.kind not in "iu" or array.size > MAX_ELEMENTS:
+        raise ValueError("has indices that are no list of whole numbers")
+    return array.astype(np.int64)
 
 
-def array_calls() -> dict[tuple[str, str], Callable[..., Any]]:
-    """What a pickle of arrays calls, by the names that Python 2 and 3 and old and new numpy give it."""
+def _array(shape: Any, code: Any, data: Any) -> NDArray[Any]:
+    """``numpy.ndarray(shape, code, bytearray)``, the form that this package writes."""
+    return build_array(bytes_of(data), numeric_type(code), shape_of(shape))
 
-    class NdArray:
-        """Only ever an argument: the kind of array to make."""
 
-    class Object:
-        """Only ever an argument: the base of the object to make."""
+def _dtype(code: Any, *_: Any) -> Dtype:
+    return Dtype(np.dtype(object) if code in ("O", "O8", "O4") else numeric_type(code))
 
-    def reconstruct_array(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
-        return np.empty(0)  # its real shape and values follow in the file
 
-    def from_buffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> NDArray[Any]:
-        return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
+def _scalar(dtype: Any, data: Any) -> Any:
+    return build_array(bytes_of(data), _type(dtype), ())[()]
 
-    def scalar(dtype: np.dtype[Any], data: bytes | str) -> Any:
-        raw = data.encode("latin1") if isinstance(data, str) else data
-        return np.frombuffer(raw, dtype, count=1)[0]
 
-    def dtype(code: str, align: bool = False, copy: bool = True) -> np.dtype[Any]:
-        if not (isinstance(code, str) and _ARRAY_TYPE.fullmatch(code)):
-            raise pickle.UnpicklingError(f"an array of type {code!r}")
-        return np.dtype(code, False, True)  # a copy: its state, which follows, must not reach numpy's own
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
+    return build_array(bytes_of(data), _type(dtype), shape_of(shape), order == "F")
 
-    def reconstruct_object(kind: Any, base: Any, state: Any) -> Node:
-        if not (isinstance(kind, type) and issubclass(kind, Node)):
-            raise pickle.UnpicklingError("an object of no known kind")
-        return kind()
 
-    def encode(text: str, encoding: str = "latin1") -> bytes:
-        return text.encode("latin1")
+def _type(dtype: Any) -> np.dtype[Any]:
+    if not isinstance(dtype, Dtype) or dtype.dtype.hasobject:
+        raise ValueError("an array of no known type")
+    return dtype.dtype
 
-    answers: dict[tuple[str, str], Callable[..., Any]] = {
-        ("numpy", "ndarray"): NdArray,
-        ("numpy", "dtype"): dtype,
-        ("_codecs", "encode"): encode,
-        ("collections", "OrderedDict"): OrderedDict,
+
+def _encode(text: Any, _: Any = "latin1") -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("bytes that are no text")
+    return text.encode("latin1")
+
+
+def _bytearray(content: Any = b"", *_: Any) -> bytes:
+    return bytes(bytes_of(content))
+
+
+def _ordered_dict(items: Any = ()) -> OrderedDict[Any, Any]:
+    if not (isinstance(items, list | tuple) and all(isinstance(i, list | tuple) and len(i) == 2 for i in items)):
+        raise ValueError("a dictionary of no pairs")
+    return OrderedDict((checked_key(key), value) for key, value in items)
+
+
+def _reconstruct_object(kind: Any, *_: Any) -> Node:
+    if not (isinstance(kind, Name) and kind.call is not None and _is_class(kind.name)):
+        raise ValueError("an object of no known kind")
+    node: Node = kind.call()
+    return node
+
+
+def _is_class(name: str) -> bool:
+    return CHUMPY.fullmatch(name) is not None or SPARSE.fullmatch(name) is not None
+
+
+def _array_names() -> dict[tuple[str, str], Name]:
+    names = {
+        ("joblib.numpy_pickle", "NumpyArrayWrapper"): Name("joblib's array", JoblibArray),
+        ("numpy", "ndarray"): Name("numpy.ndarray", _array),
+        ("numpy", "dtype"): Name("numpy.dtype", _dtype),
+        ("_codecs", "encode"): Name("_codecs.encode", _encode),
+        ("collections", "OrderedDict"): Name("collections.OrderedDict", _ordered_dict),
+        ("builtins", "bytearray"): Name("builtins.bytearray", _bytearray),
+        ("__builtin__", "bytes"): Name("bytes", lambda: b""),  # Python 3 writes b"" like this for Python 2
     }
     for core in ("numpy.core", "numpy._core"):
-        answers[f"{core}.multiarray", "_reconstruct"] = reconstruct_array
-        answers[f"{core}.multiarray", "scalar"] = scalar
-        answers[f"{core}.numeric", "_frombuffer"] = from_buffer
+        names[f"{core}.multiarray", "_reconstruct"] = Name("numpy's _reconstruct", lambda *_: NewArray())
+        names[f"{core}.multiarray", "scalar"] = Name("numpy's scalar", _scalar)
+        names[f"{core}.numeric", "_frombuffer"] = Name("numpy's _frombuffer", _from_buffer)
     for builtins in ("builtins", "__builtin__"):
-        answers[builtins, "set"] = set
-        answers[builtins, "object"] = Object
+        names[builtins, "set"] = Name("set", set_of)
+        names[builtins, "object"] = Name("object")
     for registry in ("copyreg", "copy_reg"):
-        answers[registry, "_reconstructor"] = reconstruct_object
-    return answers
+        names[registry, "_reconstructor"] = Name("_reconstructor", _reconstruct_object)
+    return names
+
+
+_ARRAY_NAMES = _array_names()
+
+
+def array_name(module: str, name: str) -> Name | None:
+    """What pickles of arrays name, as Python 2 and 3, old and new numpy and joblib call it; None for all else."""
+    full = f"{module}.{name}"
+    known = _ARRAY_NAMES.get((module, name))
+    return Name(full, lambda *_: Node(full)) if known is None and name.isidentifier() and _is_class(full) else known

@@ -160,7 +160,7 @@ def test_a_pickle_cannot_change_what_outlives_it(read):
             read(target + state + b"b.")
         except FourDHumansError:
             continue
-    assert Node.kind == ""
+    assert not hasattr(Node, "kind")
     np.testing.assert_array_equal(as_array(read(dumps(Ch(np.arange(3))))), np.arange(3))
 
 
