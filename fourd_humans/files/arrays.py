@@ -68,3 +68,79 @@ def bytes_of(data: Any) -> bytes | bytearray:
     if not isinstance(data, bytes | bytearray):
         raise ValueError("an array without its bytes")
     return data
+
+
+def numbers(value: Any, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    """An array of this shape and type from what a file has for it: an array, lists of numbers, or a number.
+
+    Raises: ValueError for anything else, or another number of numbers.
+    """
+    count = math.prod(shape)
+    if type(value) is not np.ndarray:
+        value = np.array(_flat(value, count, len(shape) + 1), np.float64)
+    if value.dtype.kind not in "fiub" or value.size != count:
+        raise ValueError(f"is no array of {count} numbers")
+    return value.reshape(shape).astype(dtype, copy=False)
+
+
+def _flat(value: Any, count: int, levels: int) -> list[Any]:
+    """The numbers in nested lists, in their order; no more than `count` and one."""
+    if isinstance(value, int | float | np.number | np.bool_):
+        return [value]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size <= count:
+        return value.ravel().tolist()
+    if not isinstance(value, list | tuple) or levels == 0 or len(value) > count:
+        raise ValueError(f"is no array of {count} numbers")
+    found: list[Any] = []
+    for item in value:
+        found += _flat(item, count, levels - 1)
+        if len(found) > count:
+            break
+    return found
+
+
+def whole_numbers(value: Any) -> NDArray[np.int64]:
+    """(N,) from an array or a list of whole numbers. Raises: ValueError for anything else."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "iu" or value.ndim != 1:
+            raise ValueError("is no list of whole numbers")
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and abs(int(n)) < 1 << 53 for n in value
+    ):
+        raise ValueError("is no list of whole numbers")
+    return np.array(value, np.int64)
+
+
+def number(value: Any) -> float:
+    """A finite number. Raises: ValueError for anything else."""
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiu":
+        value = value.item()
+    if not isinstance(value, int | float | np.integer | np.floating) or not -1e300 < value < 1e300:
+        raise ValueError("is no number")
+    return float(value)
+
+
+def plain(value: Any, levels: int = 8, items: int = 1000) -> Any:
+    """`value` where it is numbers, text and not too much of them in lists and dictionaries; numpy's as Python's.
+
+    Raises: ValueError for anything else.
+    """
+    return _plain(value, levels, [items])
+
+
+def _plain(value: Any, levels: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or levels < 0:
+        raise ValueError("holds too much")
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size <= left[0]):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {_plain(key, 0, left): _plain(item, levels - 1, left) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, levels - 1, left) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_plain(item, levels - 1, left) for item in value)
+    if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 1 << 16):
+        return value
+    raise ValueError(f"holds a {type(value).__name__}")

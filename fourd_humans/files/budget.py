@@ -22,7 +22,10 @@ class Budget:
     """Memory, decompressed bytes and steps of work that a file of `size` bytes may still use.
 
     Numbers are estimates of what Python's objects take; the limits leave room for them to be wrong by half.
+    item: memory that the item of a dictionary takes which was just read, and which was given back.
     """
+
+    item = 0
 
     def __init__(self, size: int) -> None:
         self.memory = MEMORY_PER_BYTE * size + SPARE_MEMORY

@@ -119,6 +119,8 @@ def _integers(array: NDArray[Any]) -> NDArray[np.int64]:
 
 def _array(shape: Any, code: Any, data: Any) -> NDArray[Any]:
     """``numpy.ndarray(shape, code, bytearray)``, the form that this package writes."""
+    if isinstance(code, str) and "O" in code:  # its bytes would be addresses
+        raise RefusedError("an array of made-up objects")
     return build_array(bytes_of(data), numeric_type(code), shape_of(shape))
 
 
@@ -147,6 +149,8 @@ def _encode(text: Any, _: Any = "latin1") -> bytes:
 
 
 def _bytearray(content: Any = b"", *_: Any) -> bytes:
+    if isinstance(content, int):
+        raise RefusedError("a bytearray of no bytes")
     return bytes(bytes_of(content))
 
 

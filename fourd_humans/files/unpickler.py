@@ -339,8 +339,9 @@ class Unpickler:
             raise ValueError(f"keys for a {type(target).__name__}")
         pairs = zip(items[::2], items[1::2], strict=True)
         if self._on_item is not None and not self._marks and len(self._stack) == 1:
+            self._budget.item = 0
             if not self._memo:  # which would keep what the items hold
-                self._budget.memory = self._unspent
+                self._budget.item, self._budget.memory = self._unspent - self._budget.memory, self._unspent
             for key, value in pairs:
                 self._on_item(checked_key(key), value)
             self._unspent = self._budget.memory

@@ -6,29 +6,37 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from types import TracebackType
 from typing import Any
 
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.files.pickles import Refused
+from fourd_humans.files.arrays import RefusedError, plain
+from fourd_humans.files.budget import Budget, TooLargeError, one_line
+from fourd_humans.files.pickles import refusal
 from fourd_humans.people import TrackedFrame
-from fourd_humans.results.phalp_format import Embed, from_entry, to_entry
-from fourd_humans.results.stream import DictWriter, read_dict
+from fourd_humans.results.phalp_format import RELEASED_RATE, Embed, from_entry, to_entry
+from fourd_humans.results.stream import DictWriter, read_items
 from fourd_humans.tracklets import Tracklets
 
 log = logging.getLogger(__name__)
+
+MADE_WITH = "made_with"  # the key of what a result was made with, in its first entry
+END = "end"  # the key of how the run ended, in its last entry
+FRAME_MEMORY, PERSON_MEMORY = 1000, 6000  # bytes that a loaded frame takes, and each person in it
 
 
 class ResultWriter:
     """Writes tracked frames into a file in the released layout, which ``joblib.load`` reads.
 
     The file grows as ``NAME.pkl.partial``, frame by frame and in constant memory, and gets its name when it is closed.
-    Leaving a ``with`` block closes it, whatever the reason. A run that is killed leaves the ``.partial``, which
-    `load_tracklets` reads up to the last whole frame.
+    Leaving a ``with`` block closes it; by an error, or where the run is killed, the ``.partial`` stays, which
+    `load_tracklets` reads up to the last whole frame. Interrupted by Ctrl-C it is closed, but not marked complete.
 
-    path: of the file. overwrite: whether to replace one that exists, or the rest of a killed run.
+    path: of the file. overwrite: whether to replace one that exists, or the rest of an earlier run.
     folder: what the paths of frames begin with: that of the images, where they lie in one.
     textures: also write every person's texture map, a megabyte each, if the frames bring them.
     embed: also write the embeddings that it makes of them.
+    made_with: what the frames are made with, of plain numbers and text (see docs/results.md).
 
     Raises: UsageError where the file exists or cannot be made; FourDHumansError where writing fails (a full disk).
 
@@ -45,11 +53,15 @@ class ResultWriter:
         folder: Path | str = "",
         textures: bool = False,
         embed: Embed | None = None,
+        made_with: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self._partial = self.path.with_name(f"{self.path.name}.partial")
         self._folder = PurePath(folder)
         self._textures, self._embed = textures, embed
+        self._made_with = dict(made_with or {})
+        self._frames = 0
+        self._last: tuple[str, dict[str, Any]] | None = None
         self._closed = True
         if not overwrite and self.path.exists():
             raise UsageError(f"{self.path} exists; use --overwrite to replace it")
@@ -72,29 +84,66 @@ class ResultWriter:
         """Add a frame. Each has an entry of its own, also where nobody is there. extra: further keys of the entry."""
         path = str(self._folder / frame.name)
         entry = to_entry(frame, path, textures=self._textures, embed=self._embed)
-        try:
-            self._dict.set(path, entry | dict(extra or {}))
-        except OSError as error:
-            raise self._failure(error) from error
+        entry |= dict(extra or {})
+        if not self._frames and self._made_with:
+            entry[MADE_WITH] = self._made_with
+        self._set(path, entry)
+        self._frames += 1
+        self._last = path, entry
 
-    def close(self) -> None:
-        """Finish the file and give it its name. Closing twice does nothing."""
+    def close(self, *, complete: bool = True, reason: str | None = None) -> None:
+        """Finish the file and give it its name. Closing twice does nothing.
+
+        complete: whether all frames that were wanted are there. reason: why not.
+        """
         if self._closed:
             return
         try:
-            self._dict.finish()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._finish(complete, reason)
             os.replace(self._partial, self.path)
-            self._closed = True
         except OSError as error:
             raise self._failure(error) from error
 
     def __enter__(self) -> ResultWriter:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif isinstance(error, KeyboardInterrupt):
+            self.close(complete=False, reason="stopped")
+        elif not self._closed:
+            self._keep_partial(error)
+
+    def _keep_partial(self, error: BaseException) -> None:
+        """After an error: keep what was written, but not under the name of a result."""
+        try:
+            self._finish(False, one_line(error))
+        except OSError:
+            self._closed = True
+            self._file.close()
+        if self._frames:
+            log.warning("the run ended with an error; the %d frames before it are in %s", self._frames, self._partial)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _set(self, path: str, entry: dict[str, Any]) -> None:
+        try:
+            self._dict.set(path, entry)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _finish(self, complete: bool, reason: str | None) -> None:
+        """Set the last entry once more, with how the run ended."""
+        if self._last is not None:
+            path, entry = self._last
+            self._dict.set(path, entry | {END: {"complete": complete, "reason": reason, "frames": self._frames}})
+        self._dict.finish()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._closed = True
 
     def _failure(self, error: OSError) -> FourDHumansError:
         """Give up, but keep what has been written."""
@@ -105,39 +154,82 @@ class ResultWriter:
         )
 
 
-def load_tracklets(path: Path | str) -> Tracklets:
-    """The tracklets in a result file: ours, the released 4DHumans and PHALP ones, and the ``.partial`` of a killed run.
+def load_tracklets(path: Path | str, frame_rate: float | None = None) -> Tracklets:
+    """The tracklets in a result file: ours, the released 4DHumans and PHALP ones, and the ``.partial`` of an ended run.
 
     Result files are pickles, which may hold anything; nothing in them is run.
 
-    Raises: UsageError where there is no such file; FourDHumansError for one that is no result file, or asks for
-    anything but arrays, numbers and text.
+    frame_rate: frames a second of a file without times, as the released code writes them; by default 30, the rate of
+    the videos that it writes.
+
+    Raises: UsageError where there is no such file; FourDHumansError for one that is no result file, asks for anything
+    but arrays, numbers and text, or would take far more memory or time than its size justifies.
 
     >>> tracklets = load_tracklets("outputs/walk.pkl")  # doctest: +SKIP
     >>> tracklets.person(1).bodies.joints_3d.shape  # doctest: +SKIP
     (152, 45, 3)
     """
     path = Path(path)
+    reader = _Reader(path, frame_rate)
     try:
-        entries, complete = read_dict(path)
+        whole = read_items(path, reader.add, reader.budget)
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except OSError as error:
         raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
-    except Refused as error:
-        raise FourDHumansError(
-            f"{path} refused: it asks for '{error.name}', which has no place in a result file; nothing was run"
-        ) from error
+    except RefusedError as error:
+        raise refusal(path, error, "a result file") from error
+    except TooLargeError as error:
+        raise FourDHumansError(f"{path} refused: {error}") from error
     except ValueError as error:
-        raise FourDHumansError(f"{path} is no result file: {error}") from error
-    if not complete:
-        log.warning("%s ends early: its first %d frames are read", path, len(entries))
-    frames = []
-    for index, (key, entry) in enumerate(entries.items()):
+        raise FourDHumansError(f"{path} is no result file: {one_line(error)}") from error
+    return reader.tracklets(whole)
+
+
+class _Reader:
+    """Turns the entries of a file into frames, one after the other."""
+
+    def __init__(self, path: Path, frame_rate: float | None) -> None:
+        self.path, self.frame_rate = path, frame_rate
+        self.budget = Budget(path.stat().st_size if path.is_file() else 0)
+        self.frames: dict[str, TrackedFrame] = {}
+        self.made_with: dict[str, Any] = {}
+        self.end: dict[str, Any] = {}
+        self.has_times = True
+
+    def add(self, key: Any, entry: Any) -> None:
+        name = one_line(str(key) if isinstance(key, str | int) else type(key).__name__, 80)
         try:
-            frames.append(from_entry(str(key), entry, index))
-        except (AttributeError, FourDHumansError, IndexError, KeyError, TypeError, ValueError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise FourDHumansError(f"{path} is no result file: its frame '{key}' {what}") from error
-    folder = str(PurePath(str(next(iter(entries), ""))).parent)
-    return Tracklets(frames, folder="" if folder == "." else folder, complete=complete)
+            if not isinstance(entry, dict):
+                raise ValueError(f"is a {type(entry).__name__}")
+            frame = from_entry(str(key), entry, len(self.frames), self.frame_rate or RELEASED_RATE)
+            made_with, self.end = plain(entry.get(MADE_WITH, {})), plain(entry.get(END, {}))
+        except TooLargeError:
+            raise
+        except (FourDHumansError, KeyError, ValueError) as error:
+            what = f"lacks {one_line(error)}" if isinstance(error, KeyError) else one_line(error)
+            raise FourDHumansError(f"{self.path} is no result file: its frame '{name}' {what}") from error
+        if isinstance(made_with, dict) and made_with:
+            self.made_with = made_with
+        self.has_times = self.has_times and "seconds" in entry
+        self.budget.spend(FRAME_MEMORY + PERSON_MEMORY * len(frame))
+        if frame.bodies.texture is not None:
+            self.budget.spend(frame.bodies.texture.nbytes)
+        self.frames[str(key)] = frame
+
+    def tracklets(self, whole: bool) -> Tracklets:
+        """whole: the file does not end early."""
+        if not whole:
+            log.warning("%s ends early: its first %d frames are read", self.path, len(self.frames))
+        if not self.has_times and self.frame_rate is None:
+            log.warning("%s has no times: %g frames a second are assumed", self.path, RELEASED_RATE)
+        end = self.end if isinstance(self.end, dict) else {}
+        reason = end.get("reason")
+        folder = str(PurePath(next(iter(self.frames), "")).parent)
+        return Tracklets(
+            list(self.frames.values()),
+            folder="" if folder == "." else folder,
+            complete=whole and end.get("complete", not self.made_with) is True,
+            made_with=self.made_with,
+            reason=reason if isinstance(reason, str) else None,
+        )

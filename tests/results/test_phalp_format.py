@@ -97,7 +97,7 @@ def test_units_of_the_layout(make_frame):
     assert entry["loca"][1].shape == (99,)
     assert entry["pose"][1].shape == (229,)
     np.testing.assert_array_equal(entry["pose"][1][:9], frame.bodies.global_orient[1].ravel())
-    np.testing.assert_array_equal(coco.decode(entry["mask"][1]), frame.detections.masks[1].full())
+    np.testing.assert_array_equal(coco.decode(entry["mask"][1][0]), frame.detections.masks[1].full())
 
 
 def test_the_released_evaluation_runs_on_it(make_frame):
