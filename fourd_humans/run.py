@@ -12,8 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from fourd_humans import stages
@@ -21,6 +23,11 @@ from fourd_humans.actions.checkpoint import load_action_model
 from fourd_humans.actions.formats import read_labels, texts_by_frame
 from fourd_humans.actions.recognition import Recognition, output_files, recognise, save
 from fourd_humans.config import Config
+
+
+from fourd_humans import __version__, stages
+from fourd_humans.checkpoints.store import weights_hash
+from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
@@ -80,7 +87,8 @@ def track(
     which is then drawn after the tracking instead of beside it.
     stop: asked for every frame; saying True ends the run early with what was done so far.
     on_frame: called with every settled frame, for progress.
-    The pickle is complete up to the last good frame however the run ends; an error is raised only after it is written.
+    However the run ends, the frames before are kept: as ``NAME.pkl``, which says whether it is complete, or after an
+    error as ``NAME.pkl.partial``.
     Raises: UsageError for a source or output that cannot be used, before any work; FourDHumansError where a run fails.
 
     >>> result = track("demo_videos/walk.mp4", "outputs", render=True)
@@ -98,7 +106,13 @@ def track(
     with ExitStack() as sinks:
         folder = source.path if source.path.is_dir() else source.path.parent if source.is_image else ""
         results = sinks.enter_context(
-            ResultWriter(results_path, overwrite=overwrite, folder=folder, textures=config.results.textures)
+            ResultWriter(
+                results_path,
+                overwrite=overwrite,
+                folder=folder,
+                textures=config.results.textures,
+                made_with=made_with(pipeline, source),
+            )
         )
         drawing = None
         if video_path is not None and not actions:
@@ -113,9 +127,12 @@ def track(
             summary.people.update(frame.ids[frame.seen].tolist())
             summary.rejected.update(rejected.reason for rejected in frame.detections.rejected)
             on_frame(frame)
+        summary.complete = not stop()
+        results.close(complete=summary.complete, reason=None if summary.complete else "stopped")
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
+<<<<<<< HEAD
     summary.complete = not stop()
     if actions:
         tracklets = load_tracklets(results_path)
@@ -148,6 +165,24 @@ def draw(
         return render_video(
             source, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
         )
+=======
+    return summary
+
+
+def made_with(pipeline: Pipeline, source: Source) -> dict[str, Any]:
+    """What a run makes its results with, as they record it: see docs/results.md."""
+    config, body = pipeline.config, pipeline.body_model
+    return {
+        "version": __version__,
+        "settings": yaml.safe_load(to_yaml(config)),
+        "weights": {
+            name: {"file": path.name, "sha256": weights_hash(path)}
+            for name, path in stages.weight_files(config).items()
+        },
+        "body": body.shape_space,
+        "focal_length": stages.make_intrinsics(config.camera)(source.size).focal_length,
+    }
+>>>>>>> f939f97 (Read pickles, results and checkpoints with a machine of our own; results say how their run ended and what made them)
 
 
 def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool) -> tuple[Path, Path | None]:

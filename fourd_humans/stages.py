@@ -123,6 +123,28 @@ def require_models(config: Config) -> None:
         raise UsageError(f"the {config.model} model needs weights that are not installed: {'; '.join(missing)}")
 
 
+def weight_files(config: Config) -> dict[str, Path]:
+    """The files of weights that the configuration's stages load, by what they are for."""
+    from fourd_humans.body.model import OPEN_BODY_FILE
+    from fourd_humans.detection.movenet import WEIGHTS as MOVENET
+    from fourd_humans.motion.checkpoint import BUILT_IN
+    from fourd_humans.recovery.landmarks.network import WEIGHTS as BLAZEPOSE
+
+    paper = config.model == "paper"
+    hmr2 = checkpoints.find("hmr2b") or checkpoints.find("hmr2a")
+    detection = {"movenet": MOVENET, "precomputed": None}.get(config.detection.backend, checkpoints.find("vitdet-h"))
+    files = {
+        "detection": config.detection.checkpoint or detection,
+        "recovery": config.recovery.checkpoint or (BLAZEPOSE if config.recovery.backend == "landmarks" else hmr2),
+        "appearance": config.appearance.encoder or (checkpoints.find("texture-encoder") if paper else None),
+        "motion": config.motion.checkpoint or (checkpoints.find("pose-predictor") if paper else None) or BUILT_IN,
+        "body": (checkpoints.find("smpl") if paper else None) or OPEN_BODY_FILE,
+    }
+    if config.motion.predictor == "hold":
+        del files["motion"]
+    return {name: Path(file) for name, file in files.items() if file is not None}
+
+
 def make_body_model(config: Config, device: torch.device) -> BodyModel:
     """SMPL for `paper` where the user has added it, the open body otherwise."""
     if config.model == "paper":

@@ -150,7 +150,9 @@ def save_results(recognition: Recognition, path: Path, *, overwrite: bool = Fals
             by_place.setdefault(place, {})[person.id] = logits
     names = recognition.classes.names
     tracklets = recognition.tracklets
-    with ResultWriter(path, overwrite=overwrite, folder=tracklets.folder, textures=True) as writer:
+    with ResultWriter(
+        path, overwrite=overwrite, folder=tracklets.folder, textures=True, made_with=tracklets.made_with
+    ) as writer:
         for place, frame in enumerate(tracklets.frames):
             logits = by_place.get(place, {})
             scores = {id: 1 / (1 + np.exp(-values)) for id, values in logits.items()}
@@ -160,3 +162,4 @@ def save_results(recognition: Recognition, path: Path, *, overwrite: bool = Fals
                 for id, values in scores.items()
             }
             writer.write(frame, {"label": labels, "ava_action": {id: values[None] for id, values in logits.items()}})
+        writer.close(complete=tracklets.complete, reason=tracklets.reason)

@@ -20,6 +20,7 @@ from fourd_humans.body.joints import LIMB_12, LIMB_NAMES, JointWeights, joint_we
 from fourd_humans.body.loading import NUM_BETAS, SMPL, BodyArrays, read_body, read_extra_joints
 
 DATA = Path(str(files(__package__) / "data"))
+OPEN_BODY_FILE = DATA / "open_body_neutral.npz"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class BodyModel(nn.Module):
     @classmethod
     def open_body(cls) -> BodyModel:
         """The body that comes with the package: SMPL's skeleton and layout, a shape space of its own (docs/body.md)."""
-        return cls.from_file(DATA / "open_body_neutral.npz")
+        return cls.from_file(OPEN_BODY_FILE)
 
     @classmethod
     def from_file(cls, path: Path | str) -> BodyModel:

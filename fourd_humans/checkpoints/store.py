@@ -10,6 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from fourd_humans.checkpoints.catalogue import ENTRIES
+from fourd_humans.errors import FourDHumansError
 
 HOME = "FOURD_HUMANS_HOME"
 RECORD = "installed.json"  # beside the files of an entry: where they came from, and their sizes and checksums
@@ -45,6 +46,21 @@ def installed(name: str) -> bool:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_hash(path: Path) -> str:
+    """The SHA-256 of a file of weights: as recorded when it was installed, if it has not been written since."""
+    try:
+        status, record = path.stat(), path.parent / RECORD
+        recorded = json.loads(record.read_text(encoding="utf-8"))["files"][path.name]
+        if recorded["bytes"] == status.st_size and record.stat().st_mtime_ns >= status.st_mtime_ns:
+            return str(recorded["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def record(folder: Path, origins: dict[str, dict[str, str]]) -> None:

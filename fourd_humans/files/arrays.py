@@ -14,8 +14,10 @@ NUMERIC = {
     for code in ("?", "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }  # fmt: skip
 MAX_DIMENSIONS = 8
+MAX_TEXT = 4096  # characters of a text in an array
 
 _DTYPE = re.compile(r"[<>=|]?([?a-zA-Z][0-9]{0,2})")
+_TEXT = re.compile(r"[<>=|]?[US](?P<length>\d{1,6})")
 
 
 class RefusedError(ValueError):
@@ -48,12 +50,29 @@ def numeric_type(code: Any) -> np.dtype[Any]:
     return dtype.newbyteorder(code[0]) if code[0] in "<>" else dtype
 
 
+def array_type(code: Any) -> np.dtype[Any]:
+    """The numeric type, or that of text of a fixed length such as '<U12'. Raises: ValueError for every other."""
+    text = _TEXT.fullmatch(code) if isinstance(code, str) else None
+    if text is None:
+        return numeric_type(code)
+    if not 1 <= int(text["length"]) <= MAX_TEXT:
+        raise ValueError(f"an array of texts of {text['length']} characters")
+    return np.dtype(code)
+
+
 def build_array(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool = False) -> NDArray[Any]:
-    """A writable array of numbers with its bytes taken from `data`. Raises: ValueError where the length is wrong."""
+    """A writable array with its bytes taken from `data`, of a type that `array_type` gives.
+
+    Raises: ValueError where the length is wrong.
+    """
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of shape {shape} with {len(data)} bytes")
     if not len(data):
         return np.zeros(shape, dtype)
+    if dtype.kind == "U":
+        points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if (points > 0x10FFFF).any() or ((points >= 0xD800) & (points < 0xE000)).any():
+            raise ValueError("an array of text that is none")
     if dtype.kind == "b":  # numpy counts on truth values that are 0 or 1
         flat: NDArray[Any] = np.frombuffer(data, np.uint8) != 0
     else:

@@ -10,21 +10,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.files.arrays import build_array, numeric_type, shape_of
+from fourd_humans.files.arrays import array_type, build_array, shape_of
 from fourd_humans.files.budget import Budget, TooLargeError, damaged
 
 MAX_MEMBERS = 10_000
-MAX_TEXT = 4096  # characters of a string
 CHUNK = 1 << 18
 _HEADER = re.compile(
-    r"\s*\{\s*'descr':\s*'(?P<type>[^']{2,8})',\s*'fortran_order':\s*(?P<fortran>True|False),"
+    r"\s*\{\s*'descr':\s*'(?P<type>[^']{2,12})',\s*'fortran_order':\s*(?P<fortran>True|False),"
     r"\s*'shape':\s*\((?P<shape>[\d\sL,]{0,200})\),?\s*\}\s*"
 )
-_TEXT = re.compile(r"[<>=|]?(?P<kind>[US])(?P<length>\d{1,6})")
 
 
 def read_npy(path: Path | str) -> NDArray[Any]:
@@ -96,8 +93,7 @@ def _array(file: IO[bytes], size: int, budget: Budget) -> NDArray[Any]:
     if header is None or length > 4096:
         raise ValueError("it is no array of plain numbers or text")
     shape = shape_of(tuple(int(n.strip(" L")[:20]) for n in header["shape"].split(",") if n.strip()))
-    text = _TEXT.fullmatch(header["type"])
-    dtype = numeric_type(header["type"]) if text is None else _text_type(header["type"], int(text["length"]))
+    dtype = array_type(header["type"])
     count = math.prod(shape) * dtype.itemsize
     if count > size:
         raise ValueError(f"an array of shape {shape} in {size} bytes")
@@ -109,21 +105,4 @@ def _array(file: IO[bytes], size: int, budget: Budget) -> NDArray[Any]:
         budget.unpack(len(part))
         budget.spend(2 * len(part))
         data += part
-    fortran = header["fortran"] == "True"
-    return build_array(data, dtype, shape, fortran) if text is None else _text_array(data, dtype, shape, fortran)
-
-
-def _text_type(code: str, length: int) -> np.dtype[Any]:
-    if not 1 <= length <= MAX_TEXT:
-        raise ValueError(f"an array of texts of {length} characters")
-    return np.dtype(code)
-
-
-def _text_array(data: bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> NDArray[Any]:
-    if not data:
-        return np.zeros(shape, dtype)
-    if dtype.kind == "U":
-        points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if (points > 0x10FFFF).any() or ((points >= 0xD800) & (points < 0xE000)).any():
-            raise ValueError("an array of text that is none")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return build_array(data, dtype, shape, header["fortran"] == "True")

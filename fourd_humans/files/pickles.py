@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.files.arrays import RefusedError, build_array, bytes_of, numeric_type, shape_of
+from fourd_humans.files.arrays import RefusedError, array_type, build_array, bytes_of, numeric_type, shape_of
 from fourd_humans.files.budget import Budget, TooLargeError, damaged
 from fourd_humans.files.streams import Stream
 from fourd_humans.files.unpickler import Dtype, JoblibArray, Name, NewArray, Node, Unpickler, checked_key, set_of
@@ -125,7 +125,7 @@ def _array(shape: Any, code: Any, data: Any) -> NDArray[Any]:
 
 
 def _dtype(code: Any, *_: Any) -> Dtype:
-    return Dtype(np.dtype(object) if code in ("O", "O8", "O4") else numeric_type(code))
+    return Dtype(np.dtype(object) if code in ("O", "O8", "O4") else array_type(code))
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
