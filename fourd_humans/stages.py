@@ -132,16 +132,19 @@ def weight_files(config: Config) -> dict[str, Path]:
 
     paper = config.model == "paper"
     hmr2 = checkpoints.find("hmr2b") or checkpoints.find("hmr2a")
-    detection = {"movenet": MOVENET, "precomputed": None}.get(config.detection.backend, checkpoints.find("vitdet-h"))
-    files = {
-        "detection": config.detection.checkpoint or detection,
-        "recovery": config.recovery.checkpoint or (BLAZEPOSE if config.recovery.backend == "landmarks" else hmr2),
-        "appearance": config.appearance.encoder or (checkpoints.find("texture-encoder") if paper else None),
-        "motion": config.motion.checkpoint or (checkpoints.find("pose-predictor") if paper else None) or BUILT_IN,
-        "body": (checkpoints.find("smpl") if paper else None) or OPEN_BODY_FILE,
+    by_backend = {
+        "movenet": MOVENET, "precomputed": None, "vitdet": checkpoints.find("vitdet-h"),
+        "detectron2": checkpoints.find("vitdet-h"), "landmarks": BLAZEPOSE, "hmr2": hmr2,
+    }  # fmt: skip
+    files: dict[str, Path | str | None] = {
+        stage: getattr(settings, "checkpoint", None) or by_backend.get(settings.backend)
+        for stage, settings in (("detection", config.detection), ("recovery", config.recovery))
     }
-    if config.motion.predictor == "hold":
-        del files["motion"]
+    files["appearance"] = config.appearance.encoder or (checkpoints.find("texture-encoder") if paper else None)
+    if config.motion.predictor != "hold":
+        released = checkpoints.find("pose-predictor") if paper else None
+        files["motion"] = config.motion.checkpoint or released or BUILT_IN
+    files["body"] = (checkpoints.find("smpl") if paper else None) or OPEN_BODY_FILE
     return {name: Path(file) for name, file in files.items() if file is not None}
 
 

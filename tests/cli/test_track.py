@@ -1,5 +1,6 @@
 """The command as a user meets it: on good input it leaves files, on bad input one clear line and an exit code."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -90,6 +91,37 @@ def test_python_does_what_the_command_does(tmp_path):
     tracklets = fourd_humans.load_tracklets(result.results)
     assert len(tracklets.frames) == result.frames == len(seen)
     assert not result.complete
+
+
+def test_results_say_whether_they_are_complete_and_what_made_them(tmp_path):
+    seen = []
+    stopped = fourd_humans.track(
+        TWO_PEOPLE, tmp_path / "stopped", on_frame=lambda frame: seen.append(frame), stop=lambda: len(seen) > 0
+    )
+    tracklets = fourd_humans.load_tracklets(stopped.results)
+    assert (tracklets.complete, tracklets.reason) == (False, "stopped")
+    made_with = tracklets.made_with
+    assert made_with["version"] == fourd_humans.__version__
+    assert made_with["settings"]["tracking"]["max_age"] == 50
+    assert made_with["body"] == "open_body"
+    assert made_with["focal_length"] == pytest.approx(tracklets[0].bodies.focal_length)
+    assert set(made_with["weights"]) == {"detection", "recovery", "motion", "body"}
+    body = Path(fourd_humans.__file__).parent / "body" / "data" / "open_body_neutral.npz"
+    sha256 = hashlib.sha256(body.read_bytes()).hexdigest()
+    assert made_with["weights"]["body"] == {"file": "open_body_neutral.npz", "sha256": sha256}
+
+
+def test_a_run_that_ends_with_an_error_leaves_no_result_but_its_frames(tmp_path, caplog):
+    def fail(frame):
+        if frame.index == 2:
+            raise RuntimeError("the third frame")
+
+    with pytest.raises(RuntimeError):
+        fourd_humans.track(TWO_PEOPLE, tmp_path, on_frame=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["two_people.pkl.partial"]
+    tracklets = fourd_humans.load_tracklets(tmp_path / "two_people.pkl.partial")
+    assert (len(tracklets), tracklets.complete, tracklets.reason) == (3, False, "the third frame")
+    assert "two_people.pkl.partial" in caplog.text
 
 
 def test_one_image_is_a_source(run, tmp_path, person):
