@@ -136,7 +136,7 @@ def track(
     summary.complete = not stop()
     if actions:
         tracklets = load_tracklets(results_path)
-        summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config.device)))
+        summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config)))
         summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=overwrite)
         if video_path is not None:
             texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))

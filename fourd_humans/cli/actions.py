@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fourd_humans.config import default_config, merge
 from fourd_humans.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--features", type=_FILE, metavar="NPZ", help="Also save the network's vector for each person and frame.")
 @click.option("--results", "with_actions", type=_FILE, metavar="PKL",
               help="Also write the results with PHALP's keys 'label' and 'ava_action'.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, cuda:1, mps.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print tracebacks of errors.")
@@ -82,7 +83,10 @@ def actions(
     from fourd_humans.results import load_tracklets
 
     base = output or results.with_name(f"{results.name.removesuffix('.partial').removesuffix('.pkl')}_actions")
-    overwrite, device = options["overwrite"], stages.choose_device(options["device"])
+    overwrite, device = (
+        options["overwrite"],
+        stages.choose_device(merge(default_config(), {"device": options["device"]})),
+    )
     if results.is_dir():
         _tracklet_files(results, base, chosen, options, load_action_model(checkpoint or BUILT_IN, device,
                                                                           statistics=statistics))  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fourd_humans.cli.train_actions import actions_command
 from fourd_humans.errors import UsageError
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -118,3 +119,6 @@ def motion(folders: tuple[Path, ...], synthetic: int, layout: str, held_out: flo
         options.pop("output"), weights=weights, sequence=sequence or frames, **options,
     )  # fmt: skip
     click.echo(f"wrote {path}")
+
+
+train.add_command(actions_command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from fourd_humans.motion.synthetic import mirror
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+T = TypeVar("T")
 SMALLEST_STD = 0.05  # of normalised features, so that what never moves in training is not blown up later
 
 
@@ -94,7 +96,7 @@ class EpochSampler(Sampler[int]):
         return 0, 1
 
 
-def split(clips: Sequence[Clip], share: float, seed: int) -> tuple[list[Clip], list[Clip]]:
+def split(clips: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
     """The clips in two parts, the second a random `share` of them."""
     order = np.random.default_rng(seed).permutation(len(clips))
     count = round(share * len(clips))
