@@ -18,14 +18,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from fourd_humans import stages
+from fourd_humans import __version__, stages
 from fourd_humans.actions.checkpoint import load_action_model
 from fourd_humans.actions.formats import read_labels, texts_by_frame
 from fourd_humans.actions.recognition import Recognition, output_files, recognise, save
-from fourd_humans.config import Config
-
-
-from fourd_humans import __version__, stages
 from fourd_humans.checkpoints.store import weights_hash
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
@@ -132,8 +128,6 @@ def track(
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
-<<<<<<< HEAD
-    summary.complete = not stop()
     if actions:
         tracklets = load_tracklets(results_path)
         summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config)))
@@ -165,8 +159,6 @@ def draw(
         return render_video(
             source, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
         )
-=======
-    return summary
 
 
 def made_with(pipeline: Pipeline, source: Source) -> dict[str, Any]:
@@ -182,7 +174,6 @@ def made_with(pipeline: Pipeline, source: Source) -> dict[str, Any]:
         "body": body.shape_space,
         "focal_length": stages.make_intrinsics(config.camera)(source.size).focal_length,
     }
->>>>>>> f939f97 (Read pickles, results and checkpoints with a machine of our own; results say how their run ended and what made them)
 
 
 def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool) -> tuple[Path, Path | None]:
