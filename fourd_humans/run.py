@@ -47,6 +47,7 @@ class TrackResult:
 
     results: the pickle. video: the rendered video, or None.
     frames: how many were written; skipped: how many of them could not be used.
+    exports: files for other programs, where the command was asked for them.
     people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
     seconds: working time of each stage. complete: False where the run was stopped early.
     actions: what everybody does, and action_files, or None and nothing where that was not asked for.
@@ -56,6 +57,7 @@ class TrackResult:
     video: Path | None
     frames: int = 0
     skipped: int = 0
+    exports: list[Path] = field(default_factory=list)
     people: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -100,6 +100,10 @@ class Tracklets:
         """All frames, with only these people in them."""
         return replace(self, frames=[_rows(frame, np.isin(frame.ids, ids)) for frame in self.frames])
 
+    def seen_only(self) -> Tracklets:
+        """All frames, with only the people who were detected in them: nobody hidden and predicted."""
+        return replace(self, frames=[_rows(frame, frame.seen) for frame in self.frames])
+
     @property
     def ids(self) -> NDArray[np.int64]:
         """(P,) the identities, in the order of their numbers."""
@@ -200,6 +204,16 @@ class Tracklets:
             for frame in self.frames:
                 writer.write(frame)
             writer.close(complete=self.complete, reason=self.reason)
+
+    def export(self, formats: Sequence[str] | str, output: Path | str, name: str, **options: Any) -> list[Path]:
+        """Write files for other programs, as ``glb`` or ``["bvh", "csv"]``: see `fourd_humans.exports.export`.
+
+        >>> load_tracklets("outputs/walk.pkl").export("glb", "outputs", "walk")  # doctest: +SKIP
+        [PosixPath('outputs/walk.glb')]
+        """
+        from fourd_humans.exports import export
+
+        return export(self, [formats] if isinstance(formats, str) else formats, output, name, **options)
 
 
 def _rows(frame: TrackedFrame, chosen: NDArray[np.bool_]) -> TrackedFrame:

@@ -27,6 +27,7 @@ from fourd_humans.config import Config
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
+from fourd_humans.results import load_tracklets
 from fourd_humans.run import TrackResult, track
 from fourd_humans.video.frames import Position, Source
 from fourd_humans.video.source import open_source
@@ -43,6 +44,7 @@ class Request:
     actions: also recognise what everybody does. overwrite: do again what is done. retry_failed: do again what has
     failed. Both mean records from before `began` (seconds since 1970), so that two runs with the same request do
     nothing twice.
+    exports: formats in which to write the results, too; of jobs that are done by this run.
     """
 
     config: Config
@@ -52,6 +54,7 @@ class Request:
     overwrite: bool = False
     retry_failed: bool = False
     actions: bool = False
+    exports: tuple[str, ...] = ()
     began: float = field(default_factory=time.time)
 
     @property
@@ -222,6 +225,11 @@ def _track(
     )
     record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}
     record.complete = result.complete
+    if request.exports and result.people:
+        tracklets = load_tracklets(result.results)
+        result.exports = tracklets.export(request.exports, job.folder, source.name, overwrite=overwrite)
+    elif request.exports:
+        log.warning("%s: nobody was found, so nothing is exported", job.source)
     return result
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "Show the state of the jobs in a folder of results.",
     "render": "Draw a video from existing results.",
     "actions": "Recognise what each person does, in existing results.",
+    "export": "Write results for Blender, game engines, OpenSim and others.",
     "smooth": "Fill in hidden people, and smooth, in existing results.",
     "evaluate": "Measure results against ground truth.",
     "train": "Train the networks.",

@@ -36,6 +36,9 @@ BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earli
     "-o", "--output", type=click.Path(path_type=Path), default=Path("outputs"), show_default=True, metavar="DIR",
     help="Folder for NAME.pkl and NAME.mp4.",
 )  # fmt: skip
+@click.option(
+    "--export", "exports", metavar="LIST", help="Also write the results in these formats, as glb,bvh: see 'export'."
+)
 @click.option("--overwrite", is_flag=True, help="Replace results that exist.")
 @click.option("--model", type=click.Choice(["lite", "paper", "auto"]), help=MODEL_HELP)
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
@@ -66,6 +69,7 @@ def track(
     render: bool,
     actions: bool,
     output: Path,
+    exports: str | None,
     overwrite: bool,
     start: str | None,
     end: str | None,
@@ -93,6 +97,7 @@ def track(
     Examples:
       4dhumans track video.mp4 --render
       4dhumans track video.mp4 --render --views overlay,side,top
+      4dhumans track video.mp4 --export glb
       4dhumans track frames/ --output results --start 100 --end 400
       4dhumans track video.mp4 --fov 60 --set tracking.max_age=90
       4dhumans track videos/ --recursive --jobs 4 --devices cuda:0,cuda:1
@@ -117,8 +122,11 @@ def track(
 
     # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
     from fourd_humans.batch.work import Request
+    from fourd_humans.exports import check_formats
 
-    request = Request(config, render, first, last, overwrite, retry_failed, actions=actions)
+    formats = tuple(name.strip() for name in (exports or "").split(",") if name.strip())
+    check_formats(formats)
+    request = Request(config, render, first, last, overwrite, retry_failed, actions=actions, exports=formats)
     if is_one:
         _track_one(ctx, found[0], request, quiet)
         return
@@ -134,6 +142,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     from fourd_humans.cli.actions import say as say_actions
     from fourd_humans.cli.progress import Progress, say
     from fourd_humans.detection.precomputed import PrecomputedDetections
+    from fourd_humans.exports import check_formats
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import output_paths
     from fourd_humans.video.source import open_source
@@ -141,6 +150,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     opened = open_source(job.source, request.start, request.end)
     stages.require_models(request.config)
     output_paths(opened, job.folder, render=request.render, overwrite=request.overwrite)
+    check_formats(request.exports, job.folder, job.name, request.overwrite)
     pipeline = Pipeline(request.config)
     if isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
         pipeline.detect.warn_beyond(opened.frame_count)
@@ -154,6 +164,8 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
             say_actions(result.actions)
             for path in result.action_files:
                 print(path)
+        for path in result.exports:
+            click.echo(path)
     if stopping():
         ctx.exit(130)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.errors import UsageError
 from fourd_humans.exports.world import Motion, Scene, World, make_scene
 from fourd_humans.tracklets import Tracklets
-from fourd_humans.video.source import Source
+from fourd_humans.video.frames import Source
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,15 @@ class ExportJob:
     folder: Path
     name: str
     frame_rate: float | None = None
-    overwrite: bool = False
+    depth_scale: float | None = None
     options: ExportOptions = field(default_factory=ExportOptions)
     written: list[Path] = field(default_factory=list)
 
     def scene(self, world: World) -> Scene:
-        return make_scene(self.tracklets, self.body_model, world, self.frame_rate)
+        return make_scene(self.tracklets, self.body_model, world, self.frame_rate, self.depth_scale)
 
     def new_file(self, ending: str, motion: Motion | None = None) -> Path:
-        """A file to write: ``NAME_person_1.bvh`` for a person and ".bvh", ``NAME_joints.csv`` for "_joints.csv".
-
-        Raises: UsageError where it exists and may not be replaced.
-        """
+        """A file to write: ``NAME_person_1.bvh`` for a person and ".bvh", ``NAME_joints.csv`` for "_joints.csv"."""
         path = self.folder / f"{self.name}{'' if motion is None else f'_{motion.name}'}{ending}"
-        if path.exists() and not self.overwrite:
-            raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
         self.written.append(path)
         return path

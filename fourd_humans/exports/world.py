@@ -24,6 +24,7 @@ from fourd_humans.body.joints import ROOT
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.people import Float
+from fourd_humans.rendering.views import ordinary_depth_scale
 from fourd_humans.tracklets import Tracklet, Tracklets
 
 DEFAULT_FRAME_RATE = 30.0  # where results say nothing of time
@@ -147,6 +148,12 @@ class Scene:
             )
             yield part, vertices, joints, skeleton
 
+    def vertices(self, motion: Motion, row: int) -> Array:
+        """The mesh (V, 3) of a person in one of their T frames, in the world's unit."""
+        part = slice(row, row + 1)
+        one = replace(motion, **{n: getattr(motion, n)[part] for n in ("indices", "seen", "pelvis", "rotations")})
+        return next(self.posed(one))[1][0]
+
     def joints(self, motion: Motion) -> tuple[Array, Array]:
         """The 44 joints (T, 44, 3) and SMPL's 24 (T, 24, 3) of a person in all their frames, in the world's unit."""
         parts = [(joints, skeleton) for _, _, joints, skeleton in self.posed(motion)]
@@ -176,15 +183,24 @@ class Scene:
 
 
 def make_scene(
-    tracklets: Tracklets, body_model: BodyModel, world: World = Y_UP, frame_rate: float | None = None
+    tracklets: Tracklets,
+    body_model: BodyModel,
+    world: World = Y_UP,
+    frame_rate: float | None = None,
+    depth_scale: float | None = None,
 ) -> Scene:
     """Everybody in `tracklets` in a world.
 
     body_model: of the results. Results of another shape space are shown in this one's mean shape.
     frame_rate: to resample to; for results that say nothing of time (the released code's), that of the video.
+    depth_scale: factor on people's distances from the camera and on its focal length, which leaves their pixels in
+    place. By default that of an ordinary lens where the results assume a longer one, as the released code does, whose
+    people stand a hundred metres away and jump by a metre a frame; else 1.
 
-    Raises: UsageError where there is nobody, or a frame rate that is none.
+    Raises: UsageError where there is nobody, or for a frame rate or depth scale that is none.
     """
+    if depth_scale is not None and not 0 < depth_scale < np.inf:
+        raise UsageError(f"the depth scale must be a positive number, not {depth_scale:g}")
     if frame_rate is not None and not 0 < frame_rate <= 1000:
         raise UsageError(f"the frame rate must lie between 0 and 1000 frames a second, not {frame_rate:g}")
     if not len(tracklets.ids):
@@ -198,14 +214,15 @@ def make_scene(
         raise UsageError("the times of these results do not increase from frame to frame")
     average = (len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FRAME_RATE
     first = next(frame for frame in tracklets if len(frame))
+    depth_scale = depth_scale or ordinary_depth_scale(first.bodies.focal_length, first.size)
     camera = Camera(
         position=np.zeros((len(times), 3)),
         rotation=np.broadcast_to(world.rotation, (len(times), 3, 3)),
-        focal_length=first.bodies.focal_length,
+        focal_length=first.bodies.focal_length * depth_scale,
         principal_point=first.bodies.principal_point,
         size=first.size,
     )
-    motions = (tracklet_in_world(tracklets.person(int(id)), body_model, world) for id in tracklets.ids)
+    motions = (tracklet_in_world(tracklets.person(int(id)), body_model, world, depth_scale) for id in tracklets.ids)
     people = [replace(motion, indices=np.searchsorted(frames, motion.indices)) for motion in motions if len(motion)]
     if not people:
         raise UsageError("nobody in these results has a position, so there is nothing to export")
@@ -213,9 +230,10 @@ def make_scene(
     return scene if frame_rate is None else scene.resampled(frame_rate)
 
 
-def tracklet_in_world(tracklet: Tracklet, body_model: BodyModel, world: World) -> Motion:
+def tracklet_in_world(tracklet: Tracklet, body_model: BodyModel, world: World, depth_scale: float = 1.0) -> Motion:
     """One person's motion in a world, with the mean of the shapes in the frames that the person was seen in.
 
+    depth_scale: factor on the distance of the body's origin from the camera.
     `Motion.indices` are the numbers of the frames. Frames whose pose or position is not finite are left out.
     """
     bodies = tracklet.bodies
@@ -227,6 +245,7 @@ def tracklet_in_world(tracklet: Tracklet, body_model: BodyModel, world: World) -
     counted = usable & tracklet.seen if (usable & tracklet.seen).any() else usable
     shape = betas[counted].mean(0, dtype=float) if counted.any() else np.zeros(betas.shape[1])
     each_pelvis = _rest(body_model, betas[usable])[0][:, 0]
+    camera = bodies.camera[usable] * np.array([1.0, 1.0, depth_scale])
     rest_joints, rest_vertices = (values[0] / world.metres for values in _rest(body_model, shape[None]))
     rotations = np.concatenate([bodies.global_orient, bodies.body_pose], axis=1)[usable].astype(float)
     rotations[:, 0] = world.rotation @ rotations[:, 0]
@@ -234,7 +253,7 @@ def tracklet_in_world(tracklet: Tracklet, body_model: BodyModel, world: World) -
         id=tracklet.id,
         indices=tracklet.frames[usable],
         seen=tracklet.seen[usable],
-        pelvis=(each_pelvis + bodies.camera[usable]) @ world.rotation.T / world.metres,
+        pelvis=(each_pelvis + camera) @ world.rotation.T / world.metres,
         rotations=_orthogonal(rotations),
         betas=shape,
         rest_joints=rest_joints,

@@ -70,12 +70,14 @@ def complains(result, code, *words):
 
 
 def test_a_video_becomes_results_and_a_video(run):
-    result, output = run(TWO_PEOPLE, "--render", "--end", 12)
+    result, output = run(TWO_PEOPLE, "--render", "--export", "glb", "--end", 12)
     assert result.exit_code == 0, result.output
     results = joblib.load(output / "two_people.pkl")
     assert len(results) == 12
     assert all(len(frame["tid"]) >= 2 for frame in results.values())
-    assert result.output.splitlines()[-2:] == [str(output / "two_people.pkl"), str(output / "two_people.mp4")]
+    files = [str(output / f"two_people.{ending}") for ending in ("pkl", "mp4", "glb")]
+    assert result.output.splitlines()[-3:] == files
+    assert (output / "two_people.glb").stat().st_size > 100_000
     with av.open(str(output / "two_people.mp4")) as video:
         stream = video.streams.video[0]
         assert stream.codec_context.name == "h264"

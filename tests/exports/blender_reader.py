@@ -22,9 +22,9 @@ def read(path: Path, fps: float) -> None:
     if path.suffix == ".glb":
         bpy.ops.import_scene.gltf(filepath=str(path))
     elif path.suffix == ".fbx":
-        bpy.ops.import_scene.fbx(filepath=str(path))
+        bpy.ops.import_scene.fbx(filepath=str(path), anim_offset=0)
     elif path.suffix == ".bvh":
-        bpy.ops.import_anim.bvh(filepath=str(path), global_scale=0.01, frame_start=0)
+        bpy.ops.import_anim.bvh(filepath=str(path), global_scale=0.01, frame_start=1)  # it knows no frame 0
     else:
         bpy.ops.wm.usd_import(filepath=str(path))
 

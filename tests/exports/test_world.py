@@ -122,6 +122,23 @@ def test_what_is_not_finite_is_left_out(walk, body_model):
     assert 3 not in scene.people[0].indices
 
 
+def test_depths_are_an_ordinary_lenss_unless_told_otherwise(walk, body_model):
+    """People stand where a lens of 55 degrees would have them, at the same pixels; or where the results have them."""
+    ordinary, own = make_scene(walk, body_model), make_scene(walk, body_model, depth_scale=1.0)
+    assert 5 < -ordinary.people[0].pelvis[:, 2].mean() < 12
+    assert -own.people[0].pelvis[:, 2].mean() > 100
+    bodies = walk.person(1).bodies
+    assert own.camera.focal_length == bodies.focal_length
+    true = posed(walk, body_model, 1, Y_UP.rotation, depth_scale=1.0)[2]
+    assert farthest(own.joints(own.people[0])[1], true) < 0.05
+    for scene in (ordinary, own):
+        placed = scene.people[0].pelvis * [1, -1, -1]
+        pixels = scene.camera.focal_length * placed[:, :2] / placed[:, 2:] + scene.camera.principal_point
+        assert np.abs(pixels - bodies.joints_2d[:, 8]).max() < 8  # the pelvis is a little off the plane of the origin
+    with pytest.raises(UsageError, match="depth scale"):
+        make_scene(walk, body_model, depth_scale=0)
+
+
 def test_nobody_and_bad_rates_are_refused(walk, body_model):
     with pytest.raises(UsageError, match="nobody in these 77 frames"):
         make_scene(walk.only([]), body_model)

@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
+DEPTH_SCALE = 0.5 / np.tan(np.radians(55) / 2) / (5000 / 256)  # from the released focal length to a view of 55 degrees
 
-def posed(tracklets, body_model, person, rotation, *, pose_shapes=True):
+
+def posed(tracklets, body_model, person, rotation, *, pose_shapes=True, depth_scale=DEPTH_SCALE):
     """A person in all their frames, in a world that `rotation` (3, 3) leads to from the camera's frame.
 
     Returns vertices (T, V, 3), 44 joints (T, 44, 3) and SMPL's 24 (T, 24, 3), in metres, for the mean shape of the
@@ -21,7 +23,7 @@ def posed(tracklets, body_model, person, rotation, *, pose_shapes=True):
         body_model.surface.directions[10:] = 0
     output = body_model(rotations[:, :1], rotations[:, 1:], mean)
     body_model.surface.directions[10:] = posedirs
-    move = pelvis - output.skeleton[:, :1] + torch.from_numpy(bodies.camera)[:, None]
+    move = pelvis - output.skeleton[:, :1] + torch.from_numpy(bodies.camera * np.float32([1, 1, depth_scale]))[:, None]
     return tuple(
         (points + move).numpy().astype(float) @ np.asarray(rotation, float).T
         for points in (output.vertices, output.joints[:, :44], output.skeleton)
