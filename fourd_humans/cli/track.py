@@ -140,7 +140,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     from fourd_humans import stages
     from fourd_humans.batch.work import track_one
     from fourd_humans.cli.actions import say as say_actions
-    from fourd_humans.cli.progress import Progress, say
+    from fourd_humans.cli.progress import Progress, print_summary
     from fourd_humans.detection.precomputed import PrecomputedDetections
     from fourd_humans.exports import check_formats
     from fourd_humans.pipeline import Pipeline
@@ -159,7 +159,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     with stopping, Progress(opened, quiet=quiet) as progress:
         result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress)
     if not quiet:
-        say(result, time.monotonic() - began)
+        print_summary(result, time.monotonic() - began, progress.compiling)
         if result.actions is not None:
             say_actions(result.actions)
             for path in result.action_files:

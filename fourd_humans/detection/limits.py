@@ -1,4 +1,4 @@
-"""Which of the detections are kept, and what is said of the others."""
+"""Which detections are kept, and why the others are rejected."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Limits:
     width: float = 0.0
     height: float = 0.0
 
-    def divide(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Rejected]]:
-        """Rows of the boxes (N, 4) xyxy with scores (N,) that are kept, and the others with the reason."""
+    def filter(self, boxes: Float, scores: Float) -> tuple[NDArray[np.int64], list[Rejected]]:
+        """Indices of the boxes (N, 4) xyxy with scores (N,) that are kept, and the rejected ones with the reason."""
         width, height = (boxes[:, 2:] - boxes[:, :2]).T
         unsure = scores < self.score
         empty = (width <= 0) | (height <= 0)
@@ -29,9 +29,9 @@ class Limits:
         for i in np.flatnonzero(out):
             reason = f"smaller than {self.width:g}x{self.height:g} pixels"
             if unsure[i]:
-                reason = f"its score is below {self.score:g}"
+                reason = f"score below {self.score:g}"
             elif empty[i]:
-                reason = "its box has no area"
+                reason = "box without area"
             x1, y1, x2, y2 = (float(number) for number in boxes[i])
             rejected.append(Rejected((x1, y1, x2, y2), float(scores[i]), reason))
         return np.flatnonzero(~out), rejected

@@ -73,7 +73,7 @@ class MoveNetDetector:
     def _choose(self, found: Candidates, size: tuple[int, int]) -> Detections:
         """Those candidates that are people, each once, as detections of a frame of that (height, width)."""
         boxes = _within(_with_keypoints(found.boxes, found.keypoints), size)
-        large, rejected = self.limits.divide(boxes, found.scores)
+        large, rejected = self.limits.filter(boxes, found.scores)
         boxes, scores, keypoints = boxes[large], found.scores[large], found.keypoints[large]
         similarity = keypoint_similarity(keypoints, boxes)
         same = similarity > self.similarity_threshold
@@ -83,7 +83,7 @@ class MoveNetDetector:
         kept = suppress(scores, same)
         for row in sorted(set(range(len(boxes))) - set(kept.tolist())):
             x1, y1, x2, y2 = boxes[row].tolist()
-            rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), "the same person as a better detection"))
+            rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), "duplicate of a better detection"))
         return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected)
 
 

@@ -61,7 +61,7 @@ class PrecomputedDetections:
         for row, person in enumerate(people):
             reason = person.refused
             if reason is None and (clipped[row, 2:] <= clipped[row, :2]).any():
-                reason = "its box is outside the frame or has no area"
+                reason = "box outside the frame or without area"
             if reason is None:
                 kept.append(row)
             else:

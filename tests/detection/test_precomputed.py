@@ -69,7 +69,7 @@ def test_boxes_beyond_the_frame_are_clipped_with_one_warning(tmp_path, caplog):
         detector = PrecomputedDetections(mot(tmp_path, *lines))
         found, _ = detector([video_frame(0), video_frame(0)])
     np.testing.assert_array_equal(found.boxes, [[0, 0, 30, 40], [190, 90, 200, 100]])
-    assert [person.reason for person in found.rejected] == ["its box is outside the frame or has no area"] * 2
+    assert [person.reason for person in found.rejected] == ["box outside the frame or without area"] * 2
     assert [record.message for record in caplog.records] == [
         f"{tmp_path / 'boxes.txt'}: boxes reach beyond the frame, first in 000000; they are clipped to it"
     ]

@@ -78,7 +78,7 @@ def test_the_picture_of_the_reference(detector, vitdet_reference):
         assert not h or (
             x1 - 1 <= mask.left and mask.left + w <= x2 + 1 and y1 - 1 <= mask.top and mask.top + h <= y2 + 1
         )
-    assert all(0.15 <= person.score < 0.3 and person.reason == "its score is below 0.3" for person in found.rejected)
+    assert all(0.15 <= person.score < 0.3 and person.reason == "score below 0.3" for person in found.rejected)
 
 
 def test_small_people_are_dropped_with_the_reason(small_vitdet, detector, vitdet_reference):

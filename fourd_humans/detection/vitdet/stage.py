@@ -152,9 +152,9 @@ class ViTDetDetector:
             results, kept = [], []
             for frame, image, instances in zip(frames, images, found, strict=True):
                 boxes, scores = _in_frame(instances, image, frame)
-                rows, rejected = self.limits.divide(boxes, scores)
-                results.append(Detections(boxes[rows], scores[rows], masks=[], rejected=rejected))
-                kept.append(instances[torch.from_numpy(rows).to(self.device)])
+                indices, rejected = self.limits.filter(boxes, scores)
+                results.append(Detections(boxes[indices], scores[indices], masks=[], rejected=rejected))
+                kept.append(instances[torch.from_numpy(indices).to(self.device)])
             masks = self.model.masks(features, kept)
         for frame, people, probabilities in zip(frames, results, masks, strict=True):
             pairs = zip(probabilities.cpu().numpy(), people.boxes, strict=True)

@@ -105,11 +105,11 @@ def check_boxes(boxes: NDArray[np.float32], size: tuple[int, int]) -> Sequence[s
     reasons: list[str | None] = []
     for x0, y0, x1, y1 in boxes:
         if not np.isfinite([x0, y0, x1, y1]).all():
-            reasons.append("the box is not finite")
+            reasons.append("box not finite")
         elif x1 <= x0 or y1 <= y0:
-            reasons.append("the box is empty")
+            reasons.append("box without area")
         elif x1 <= 0 or y1 <= 0 or x0 >= size[1] or y0 >= size[0]:
-            reasons.append("the box lies outside the frame")
+            reasons.append("box outside the frame")
         else:
             reasons.append(None)
     return reasons

@@ -178,7 +178,7 @@ def _without_failures(detections: Detections, bodies: Bodies) -> tuple[Detection
     """Drop people for whom the network's numbers are not finite or put them behind the camera."""
     numbers = np.concatenate([bodies.camera, bodies.joints_3d.reshape(len(bodies), -1)], axis=1)
     finite = np.isfinite(numbers).all(1)
-    reasons = [None if good else "the network found no body" for good in finite & (bodies.camera[:, 2] > 0)]
+    reasons = [None if good else "no finite body in front of the camera" for good in finite & (bodies.camera[:, 2] > 0)]
     return _keep(detections, reasons), bodies[[i for i, reason in enumerate(reasons) if reason is None]]
 
 

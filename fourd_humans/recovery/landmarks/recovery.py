@@ -229,7 +229,7 @@ class LandmarkRecovery:
     def _keep(self, found: Detections, bodies: Bodies, presence: Float) -> tuple[Detections, Bodies]:
         kept = presence >= self.presence_threshold
         rejected = [
-            Rejected(tuple(found.boxes[i].tolist()), float(found.scores[i]), "no landmarks were found in the box")
+            Rejected(tuple(found.boxes[i].tolist()), float(found.scores[i]), "no landmarks in the box")
             for i in np.flatnonzero(~kept)
         ]
         return replace(found[kept], rejected=[*found.rejected, *rejected]), bodies[kept]

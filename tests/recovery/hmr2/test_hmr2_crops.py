@@ -92,5 +92,5 @@ def test_reprojection_is_the_same_with_the_users_focal_length(reference_crops, c
 def test_says_which_boxes_cannot_be_cut_out():
     boxes = [[0, 0, 10, 10], [0, 0, np.nan, 10], [5, 5, 5, 10], [10, 10, 5, 5], [100, 0, 120, 10], [-10, -10, 1, 1]]
     assert check_boxes(np.array(boxes, np.float32), (50, 100)) == [
-        None, "the box is not finite", "the box is empty", "the box is empty", "the box lies outside the frame", None,
+        None, "box not finite", "box without area", "box without area", "box outside the frame", None,
     ]  # fmt: skip

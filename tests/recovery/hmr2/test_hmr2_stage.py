@@ -90,7 +90,7 @@ def test_refused_boxes_are_dropped_with_the_reason(make_stage):
     ((found, bodies),) = make_stage()([frame(0)], [given])
     assert len(found) == len(bodies) == 2
     assert [mask.left for mask in found.masks] == [0, 3]
-    assert [rejected.reason for rejected in found.rejected] == ["the box is empty", "the box is not finite"]
+    assert [rejected.reason for rejected in found.rejected] == ["box without area", "box not finite"]
 
 
 def test_answers_that_are_not_finite_are_dropped(make_stage, small_model):
@@ -98,7 +98,7 @@ def test_answers_that_are_not_finite_are_dropped(make_stage, small_model):
         small_model.smpl_head.deccam.bias.fill_(torch.nan)
     ((found, bodies),) = make_stage()([frame(0)], [people([10, 10, 50, 110])])
     assert len(found) == len(bodies) == 0
-    assert found.rejected[0].reason == "the network found no body"
+    assert found.rejected[0].reason == "no finite body in front of the camera"
 
 
 def test_takes_smaller_batches_when_memory_is_full(make_stage, small_model, monkeypatch):
