@@ -18,6 +18,7 @@ from fourd_humans.run import TrackResult
 from fourd_humans.video.source import Source
 
 LINE_INTERVAL = 10.0  # seconds between two lines where the output is not a terminal
+ESTIMATE_FROM = 10  # frames done before the time left is estimated: the first ones wait for all stages to start
 LONGEST_TRACKLETS = 8
 COMPILING = "Compiling kernels, about half a minute; later runs use the compiled ones."
 
@@ -102,7 +103,7 @@ class Progress:
         rate = self._done / elapsed
         people = int(frame.seen.sum())
         text = f"{people} {'person' if people == 1 else 'people'}, {rate:.1f} frames/s"
-        if self._total:
+        if self._total and self._done >= ESTIMATE_FROM:
             text += f", {max(self._total - self._done, 0) / rate:.0f} s left"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, text=text)
