@@ -35,8 +35,7 @@ def people_in(frame: Frame, count: int) -> TrackedFrame:
     mask = Mask(rows**2 + columns**2 < 1, left, top, frame.size)
     boxes = np.tile(np.array([left, top, left + w, top + h], np.float32), (count, 1))
     bodies = Bodies(
-        numbers(1, 3, 3), numbers(23, 3, 3), numbers(10), np.abs(numbers(3)) + 0.5, boxes[:, :2] + h / 2,
-        np.full(count, h, np.float32), numbers(3) + np.array([0, 0, 30], np.float32), numbers(45, 3),
+        numbers(1, 3, 3), numbers(23, 3, 3), numbers(10), numbers(3) + np.array([0, 0, 30], np.float32), numbers(45, 3),
         numbers(45, 2) * 50 + 500, 5000.0, (width / 2, height / 2), "open_body",
     )  # fmt: skip
     detections = Detections(boxes, np.ones(count, np.float32), [mask] * count, numbers(17, 3))

@@ -132,14 +132,15 @@ class Bodies:
 
     global_orient: (N, 1, 3, 3), body_pose: (N, 23, 3, 3): SMPL's joint rotations.
     betas: (N, 10), which mean something only together with `shape_space`, the body model they belong to.
-    camera_crop: (N, 3) weak-perspective (s, tx, ty) in the 256-pixel crop, for a focal length of 5000 there.
-    crop_center: (N, 2) pixels, crop_size: (N,) pixels: the square crop that `camera_crop` refers to.
     camera: (N, 3) translation of the body in the full image's camera frame, for `focal_length` and `principal_point`.
     focal_length: pixels of the full frame. principal_point: (x, y) pixels of the full frame.
     joints_3d: (N, 45, 3) metres, in the body's own position: add `camera` to place them in the camera frame.
     joints_2d: (N, 45, 2) pixels of the full frame.
     texture: (N, 4, 256, 256) float32 or None: RGB normalised with ImageNet's mean and std and divided by 5
         (0 where unseen), then 1 where seen and -1 where not.
+    camera_crop: (N, 3) weak-perspective (s, tx, ty) in the 256-pixel crop, for a focal length of 5000 there, or None
+        where the recovery works without a crop: `geometry.crops` then derives it from `camera` and the detection's box.
+    crop_center: (N, 2) pixels, crop_size: (N,) pixels: the square crop that `camera_crop` refers to, or None.
     confidence: (N,) how far the recovery trusts each body, in 0..1, or None where it does not tell. Bodies of hidden
         people, which are predicted or filled in, have 0.
     """
@@ -147,9 +148,6 @@ class Bodies:
     global_orient: Float
     body_pose: Float
     betas: Float
-    camera_crop: Float
-    crop_center: Float
-    crop_size: Float
     camera: Float
     joints_3d: Float
     joints_2d: Float
@@ -157,6 +155,9 @@ class Bodies:
     principal_point: tuple[float, float]
     shape_space: str
     texture: Float | None = None
+    camera_crop: Float | None = None
+    crop_center: Float | None = None
+    crop_size: Float | None = None
     confidence: Float | None = None
 
     def __len__(self) -> int:
@@ -172,8 +173,8 @@ class Bodies:
             return np.zeros((0, *shape), np.float32)
 
         return Bodies(
-            zeros(1, 3, 3), zeros(23, 3, 3), zeros(10), zeros(3), zeros(2), zeros(), zeros(3),
-            zeros(NUM_JOINTS, 3), zeros(NUM_JOINTS, 2), focal_length, principal_point, shape_space,
+            zeros(1, 3, 3), zeros(23, 3, 3), zeros(10), zeros(3), zeros(NUM_JOINTS, 3), zeros(NUM_JOINTS, 2),
+            focal_length, principal_point, shape_space,
         )  # fmt: skip
 
 

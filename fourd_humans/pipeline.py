@@ -222,7 +222,7 @@ def one_thread_in_torch() -> Iterator[None]:
 
 def _usable(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> dict[str, Any]:
     """The fields of an item: people whose bodies the tracker can use; the others are rejected."""
-    usable = usable_bodies(bodies, size)
+    usable = usable_bodies(detections, bodies, size)
     if usable.all():
         return {"detections": detections, "bodies": bodies}
     reason = "body not finite or behind the camera"

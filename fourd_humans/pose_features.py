@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project, released_intrinsics
+from fourd_humans.geometry.crops import crop_cameras
 from fourd_humans.geometry.rotations import repair_rotations
 from fourd_humans.people import Bodies, Float
 
@@ -34,17 +35,23 @@ UNUSED = slice(96, 99)
 
 
 def pose_features(bodies: Bodies) -> Float:
-    """(N, 229): global_orient, body_pose, betas, camera_crop with its last number divided by 200."""
+    """(N, 229): global_orient, body_pose, betas, camera_crop with its last number divided by 200.
+
+    Raises: ValueError for bodies without crop cameras, see `geometry.crops.with_crop_camera`.
+    """
     count = len(bodies)
-    camera = bodies.camera_crop / np.array([1, 1, DEPTH_SCALE], np.float32)
+    camera = crop_cameras(bodies).camera / np.array([1, 1, DEPTH_SCALE], np.float32)
     parts = (bodies.global_orient.reshape(count, 9), bodies.body_pose.reshape(count, 207), bodies.betas, camera)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def location_features(bodies: Bodies, size: tuple[int, int]) -> Float:
-    """(N, 99), see the module, from the crop cameras: the user's focal length plays no part."""
-    released = released_intrinsics(size)
-    camera = full_image_camera(bodies.camera_crop, bodies.crop_center, bodies.crop_size, released)
+    """(N, 99), see the module, from the crop cameras: the user's focal length plays no part.
+
+    Raises: ValueError for bodies without crop cameras, see `geometry.crops.with_crop_camera`.
+    """
+    released, crops = released_intrinsics(size), crop_cameras(bodies)
+    camera = full_image_camera(crops.camera, crops.center, crops.size, released)
     pixels = project(bodies.joints_3d, camera, released)
     fractions = (pixels - np.asarray(released.principal_point)) / max(size) + 0.5
     return np.concatenate([fractions.reshape(len(bodies), -1), np.tile(camera, 3)], axis=1).astype(np.float32)

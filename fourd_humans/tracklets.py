@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.people import Bodies, Detections, Float, TrackedFrame, concatenate, select
 
 Status = Literal["seen", "predicted", "missing"]
@@ -148,12 +149,12 @@ class Tracklets:
             "id": np.concatenate([np.zeros(0, np.int64), *(frame.ids for frame in self.frames)]),
             "time_since_seen": np.concatenate([np.zeros(0, np.int64), *(f.time_since_seen for f in self.frames)]),
         }
-        nobody = Bodies.empty("")
         detections = [Detections.empty(), *(frame.detections for frame in self.frames)]
-        bodies = [nobody, *(frame.bodies for frame in self.frames)]
+        bodies = [Bodies.empty(""), *(frame.bodies for frame in self.frames)]
+        bodies = [with_crop_camera(each, found.boxes) for each, found in zip(bodies, detections, strict=True)]
         for name in ("boxes", "scores"):
             columns[name] = np.concatenate([getattr(each, name) for each in detections])
-        for name in (f.name for f in fields(Bodies) if isinstance(getattr(nobody, f.name), np.ndarray)):
+        for name in (f.name for f in fields(Bodies) if isinstance(getattr(bodies[0], f.name), np.ndarray)):
             columns[name] = np.concatenate([getattr(each, name) for each in bodies])
         columns["focal_length"] = np.repeat(np.array([each.focal_length for each in bodies], float), [0, *counts])
         columns["principal_point"] = np.repeat(

@@ -9,6 +9,7 @@ import torch
 from white_squares import WhiteSquares, picture
 
 from fourd_humans.config import apply_settings, default_config
+from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.people import Frame
 from fourd_humans.pipeline import BATCH_BYTES, MOST_FAILURES, Pipeline
 from fourd_humans.video.frames import BadFrame, Source
@@ -145,6 +146,7 @@ def test_the_callers_torch_keeps_its_threads_between_frames(pipeline):
 def test_a_body_that_is_not_finite_costs_only_itself(squares, field, value):
     def recover(frames, detections):
         recovered = squares.recover(frames, detections)
+        recovered = [(kept, with_crop_camera(bodies, kept.boxes)) for kept, bodies in recovered]
         for frame, (_, bodies) in zip(frames, recovered, strict=True):
             if 10 <= frame.index < 12 and len(bodies):
                 getattr(bodies, field)[0] = value

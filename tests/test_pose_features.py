@@ -12,9 +12,8 @@ def bodies(random_poses):
     poses = random_poses(4)
     rotations, zeros = poses[:, :216].reshape(4, 24, 3, 3), np.zeros((4, 45, 3), np.float32)
     return Bodies(
-        rotations[:, :1], rotations[:, 1:], poses[:, 216:226], np.ones((4, 3), np.float32), zeros[:, 0, :2],
-        zeros[:, 0, 0], np.tile(np.float32([1, 2, 100]), (4, 1)), zeros, zeros[..., :2],
-        1000.0, (0.0, 0.0), "open_body",
+        rotations[:, :1], rotations[:, 1:], poses[:, 216:226], np.tile(np.float32([1, 2, 100]), (4, 1)),
+        zeros, zeros[..., :2], 1000.0, (0.0, 0.0), "open_body",
     )  # fmt: skip
 
 

@@ -20,9 +20,8 @@ from fourd_humans.evaluation.datasets.people import COMMON_14, PELVIS_JOINT
 from fourd_humans.evaluation.pose import mpjpe, pa_mpjpe
 from fourd_humans.evaluation.tracking import FrameBoxes, TrackingScores, evaluate_tracking, scores
 from fourd_humans.geometry.boxes import intersection_over_union
-from fourd_humans.geometry.camera import Intrinsics, crop_camera
+from fourd_humans.geometry.camera import Intrinsics
 from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
-from fourd_humans.recovery.hmr2.crops import crop_squares
 
 IN_SIGHT = 0.25  # share of the body's pixels from which a person is given, and is to be found
 
@@ -103,16 +102,11 @@ class GroundTruthStages:
 
     def _bodies(self, t: int, found: Detections) -> Bodies:
         arrays, intrinsics, rows = self.truth.arrays, self.truth.intrinsics, list(found.annotations or [])
-        center, side = crop_squares(found.boxes)
-        camera = arrays["camera"][t][rows]
         return Bodies(
             global_orient=arrays["global_orient"][t][rows],
             body_pose=arrays["body_pose"][t][rows],
             betas=arrays["betas"][rows],
-            camera_crop=crop_camera(camera, center, side, intrinsics),
-            crop_center=center,
-            crop_size=side,
-            camera=camera,
+            camera=arrays["camera"][t][rows],
             joints_3d=arrays["joints_3d"][t][rows],
             joints_2d=arrays["joints_2d"][t][rows],
             focal_length=intrinsics.focal_length,

@@ -21,6 +21,7 @@ from fourd_humans.evaluation.datasets.people import (
 from fourd_humans.evaluation.keypoints import PCK, pck
 from fourd_humans.evaluation.pose import acceleration_error, mpjpe, pa_mpjpe, pve
 from fourd_humans.evaluation.predictions import Predictions
+from fourd_humans.geometry.crops import crop_squares
 
 Root = Literal["pelvis", "hips"]
 Size = Literal["box", "crop", "image"]
@@ -159,8 +160,6 @@ def _sizes(people: AnnotatedPeople, size: Size) -> NDArray[np.float64]:
     if size == "box":
         return people.sizes
     if size == "crop":
-        from fourd_humans.recovery.hmr2.crops import crop_squares
-
         return crop_squares(people.boxes.astype(np.float32))[1].astype(float)
     sides: dict[str, float] = {}
     for image in people.images:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
+from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.geometry.crops import with_camera
 from fourd_humans.motion.interpolation import from_picture, mix, neighbours, to_picture, turn
 from fourd_humans.motion.pose_transformer import ROTATIONS, PoseTransformer
 from fourd_humans.people import Bodies, Float
@@ -57,22 +58,17 @@ def complete(
         filled, answered = filled[0, frames_missing - start], answered[frames_missing - start]
         rotations = np.where(answered[:, None, None, None], filled[:, ROTATIONS].reshape(-1, 24, 3, 3), rotations)
     camera = from_picture(mix(to_picture(bodies.camera), before, after, share))
-    crop_center = mix(bodies.crop_center, before, after, share)
-    crop_size = mix(bodies.crop_size, before, after, share)
-    intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
     posed = replace(
         bodies,
         global_orient=rotations[:, :1],
         body_pose=rotations[:, 1:],
         betas=mix(bodies.betas, before, after, share),
-        camera_crop=crop_camera(camera, crop_center, crop_size, intrinsics),
-        crop_center=crop_center,
-        crop_size=crop_size,
-        camera=camera,
+        crop_center=None if bodies.crop_center is None else mix(bodies.crop_center, before, after, share),
+        crop_size=None if bodies.crop_size is None else mix(bodies.crop_size, before, after, share),
         texture=None,
         confidence=None if bodies.confidence is None else np.zeros(len(frames_missing), np.float32),
     )
-    return with_joints(posed, body_model)
+    return with_joints(with_camera(posed, camera), body_model)
 
 
 def with_joints(bodies: Bodies, body_model: BodyModel) -> Bodies:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourd_humans.geometry.camera import Intrinsics, crop_camera
+from fourd_humans.geometry.crops import with_camera
 from fourd_humans.geometry.rotations import nearest_rotation
 from fourd_humans.motion.interpolation import from_picture, to_picture
 from fourd_humans.people import Bodies, Float
@@ -27,18 +27,15 @@ def smooth_bodies(frames: NDArray[np.integer], bodies: Bodies, sigma: float) -> 
     rotations = _mean(weights, np.concatenate([bodies.global_orient, bodies.body_pose], axis=1))
     rotations = nearest_rotation(torch.from_numpy(rotations)).numpy()
     camera = from_picture(_mean(weights, to_picture(bodies.camera)))
-    crop_center, crop_size = _mean(weights, bodies.crop_center), _mean(weights, bodies.crop_size)
-    intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
-    return replace(
+    smooth = replace(
         bodies,
         global_orient=rotations[:, :1],
         body_pose=rotations[:, 1:],
         betas=np.repeat(bodies.betas.mean(0, keepdims=True), len(bodies), axis=0),
-        camera_crop=crop_camera(camera, crop_center, crop_size, intrinsics),
-        crop_center=crop_center,
-        crop_size=crop_size,
-        camera=camera,
+        crop_center=None if bodies.crop_center is None else _mean(weights, bodies.crop_center),
+        crop_size=None if bodies.crop_size is None else _mean(weights, bodies.crop_size),
     )
+    return with_camera(smooth, camera)
 
 
 def _mean(weights: Float, values: NDArray) -> Float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fourd_humans.files.arrays import number, numbers, plain, whole_numbers
 from fourd_humans.files.budget import MAX_PEOPLE
 from fourd_humans.geometry.camera import released_intrinsics
+from fourd_humans.geometry.crops import crop_cameras, with_crop_camera
 from fourd_humans.geometry.masks import MAX_SIDE, read_rle, to_rle
 from fourd_humans.people import NUM_JOINTS, Bodies, Detections, Float, Mask, Rejected, TrackedFrame
 from fourd_humans.pose_features import location_features, pose_features
@@ -41,13 +42,13 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
     path: of the frame, its key in the file. textures: with `uv`, the texture maps (a megabyte a person).
     embed: with `appe`, embeddings of those maps.
     """
-    found, bodies = frame.detections, frame.bodies
+    found, bodies = frame.detections, with_crop_camera(frame.bodies, frame.detections.boxes)
+    crops = crop_cameras(bodies)
     boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:].astype(float) - found.boxes[:, :2]], axis=1)
     masks = [_rle(mask, frame.size) for mask in found.masks or [None] * len(frame)]
     seen = np.flatnonzero(frame.seen)
     extra: list[dict[str, Any]] = [
-        {"crop_center": center, "crop_size": float(size)}
-        for center, size in zip(bodies.crop_center, bodies.crop_size, strict=True)
+        {"crop_center": center, "crop_size": float(size)} for center, size in zip(crops.center, crops.size, strict=True)
     ]
     if found.keypoints is not None:
         for data, keypoints in zip(extra, found.keypoints, strict=True):
@@ -76,7 +77,7 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
             for i in range(len(frame))
         ],
         "camera": list(bodies.camera),
-        "camera_bbox": list(bodies.camera_crop),
+        "camera_bbox": list(crops.camera),
         "3d_joints": list(bodies.joints_3d),
         "2d_joints": list(_to_fractions(bodies.joints_2d, frame.size).reshape(len(frame), 2 * NUM_JOINTS)),
         "mask": masks,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.geometry.crops import crop_cameras
 from fourd_humans.people import Bodies, Detections, Float, concatenate
 from fourd_humans.pose_features import cameras_from_locations, pose_features, split_pose_features
 from fourd_humans.tracking.track import Track
@@ -40,15 +41,15 @@ def hidden_people(
 
 def _move(bodies: Bodies, locations: NDArray, size: tuple[int, int]) -> Bodies:
     """The bodies at other places; the crop moves along, so that its camera stays the same."""
-    intrinsics = _intrinsics(bodies)
+    intrinsics, crop = _intrinsics(bodies), crop_cameras(bodies).camera
     camera = cameras_from_locations(locations, size, intrinsics)
     metres_per_pixel = camera[:, 2] / intrinsics.focal_length
-    shift = (camera[:, :2] - bodies.camera_crop[:, 1:]) / metres_per_pixel[:, None]
+    shift = (camera[:, :2] - crop[:, 1:]) / metres_per_pixel[:, None]
     return replace(
         bodies,
         camera=camera,
         crop_center=(np.asarray(intrinsics.principal_point) + shift).astype(np.float32),
-        crop_size=(2 / (bodies.camera_crop[:, 0] * metres_per_pixel)).astype(np.float32),
+        crop_size=(2 / (crop[:, 0] * metres_per_pixel)).astype(np.float32),
     )
 
 
@@ -65,10 +66,11 @@ def _pose(bodies: Bodies, poses: NDArray, joints: Joints | None) -> Bodies:
 
 def _carry(detection: Detections, before: Bodies, after: Bodies) -> Detections:
     """The detection moved and scaled with its crop. Nothing of the person is in view: no mask, keypoints unscored."""
-    scale = after.crop_size / before.crop_size
+    old, new = crop_cameras(before), crop_cameras(after)
+    scale = new.size / old.size
 
     def carry(points: NDArray) -> Float:
-        return ((points - before.crop_center[0]) * scale + after.crop_center[0]).astype(np.float32)
+        return ((points - old.center[0]) * scale + new.center[0]).astype(np.float32)
 
     keypoints = detection.keypoints
     if keypoints is not None:

@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
+from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.people import Bodies, Detections
 from fourd_humans.pose_features import DEPTH, location_features, pose_features
 from fourd_humans.tracking.track import Observation
@@ -21,7 +22,7 @@ def observe(frame: int, size: tuple[int, int], detections: Detections, bodies: B
         return []
     if bodies.texture is None:
         raise ValueError("the tracker needs bodies with textures")
-    usable = usable_bodies(bodies, size)
+    usable = usable_bodies(detections, bodies, size)
     if not usable.all():
         raise ValueError(f"frame {frame}: person {int(np.argmin(usable))} has no finite body in front of the camera")
     poses, locations = pose_features(bodies), location_features(bodies, size)
@@ -34,7 +35,7 @@ def observe(frame: int, size: tuple[int, int], detections: Detections, bodies: B
     ]
 
 
-def usable_bodies(bodies: Bodies, size: tuple[int, int]) -> NDArray[np.bool_]:
+def usable_bodies(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(N,) bool: which bodies are finite in every number and stand in front of the camera of a frame of `size`."""
     usable = np.ones(len(bodies), bool)
     if not len(bodies):
@@ -44,6 +45,7 @@ def usable_bodies(bodies: Bodies, size: tuple[int, int]) -> NDArray[np.bool_]:
         if isinstance(values, np.ndarray) and field.name != "texture":
             usable &= np.isfinite(values).reshape(len(bodies), -1).all(1)
     with np.errstate(all="ignore"):
+        bodies = with_crop_camera(bodies, detections.boxes)
         poses, locations = pose_features(bodies), location_features(bodies, size)
     in_front = (locations[:, DEPTH] > 0) & (bodies.camera[:, 2] > 0)
     return usable & in_front & np.isfinite(poses).all(1) & np.isfinite(locations).all(1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from fourd_humans.errors import UsageError
+from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.motion.location import predict_locations
 from fourd_humans.people import Bodies, Detections
 from fourd_humans.tracking.cost import TextureDistance, association_cost
@@ -87,6 +88,7 @@ class Tracker:
 
         Raises: ValueError for bodies that are not finite or not in front of the camera.
         """
+        bodies = with_crop_camera(bodies, detections.boxes)
         observations = observe(frame_index, size, detections, bodies)
         association = self.associate(observations, is_cut)
         detections = replace(detections, rejected=[])  # of the frame, not of its people

@@ -7,7 +7,7 @@ import torch
 from fourd_humans.appearance.texture import IMAGENET_DEVIATION, IMAGENET_MEAN, Appearance
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
-from fourd_humans.geometry.camera import crop_camera, project, released_intrinsics
+from fourd_humans.geometry.camera import project, released_intrinsics
 from fourd_humans.people import Bodies, Detections, Frame, Mask
 
 SIZE = (360, 900)
@@ -34,14 +34,10 @@ def standing(body_model: BodyModel, places: list[tuple[float, float, float]]) ->
     betas = np.zeros((count, 10), np.float32)
     camera = np.array(places, np.float32).reshape(count, 3)
     joints = body_model.joints(*map(torch.from_numpy, (upright, pose, betas))).numpy()
-    center, crop_size = np.full((count, 2), 180, np.float32), np.full(count, 300, np.float32)
     return Bodies(
         upright,
         pose,
         betas,
-        camera_crop=crop_camera(camera, center, crop_size, INTRINSICS),
-        crop_center=center,
-        crop_size=crop_size,
         camera=camera,
         joints_3d=joints,
         joints_2d=project(joints, camera, INTRINSICS),

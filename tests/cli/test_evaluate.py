@@ -123,7 +123,7 @@ def test_a_model_is_run_where_no_predictions_are_given(run, people, tmp_path, mo
         answer = []
         for found in detections:
             n = len(found)
-            zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,), (2,), (), (3,))]
+            zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,))]
             joints = np.random.default_rng(0).normal(size=(n, 45, 3)).astype(np.float32)
             answer.append((found, Bodies(*zeros, joints, joints[..., :2] * 0, 1.0, (0.0, 0.0), "open_body")))
         return answer
@@ -188,7 +188,7 @@ def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tm
             for frame in open_source(source.path):
                 box = np.array([[11 + frame.index, 5, 31 + frame.index, 45]], np.float32)
                 zeros = [np.zeros((1, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,))]
-                ones = [np.ones((1, *s), np.float32) for s in ((3,), (2,), (), (3,), (45, 3), (45, 2))]
+                ones = [np.ones((1, *s), np.float32) for s in ((3,), (45, 3), (45, 2))]
                 bodies = Bodies(*zeros, *ones, 1.0, (0.0, 0.0), "open_body")
                 found = Detections(box, np.ones(1, np.float32))
                 yield TrackedFrame(

@@ -235,7 +235,7 @@ def test_earlier_results_give_those_who_were_seen(tmp_path):
         "body_pose": np.tile(np.eye(3, dtype=np.float32), (people, 23, 1, 1)),
     }
     empty = Bodies.empty("smpl")
-    for name in ("betas", "camera_crop", "crop_center", "crop_size", "camera", "joints_3d", "joints_2d"):
+    for name in ("betas", "camera", "joints_3d", "joints_2d"):
         rows[name] = np.ones((people, *getattr(empty, name).shape[1:]), np.float32)
     bodies = Bodies(**rows, focal_length=5000.0, principal_point=(100.0, 50.0), shape_space="smpl")
     frame = TrackedFrame(

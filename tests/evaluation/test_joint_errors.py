@@ -155,7 +155,7 @@ def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, m
                 n = len(kept)
                 joints = np.zeros((n, 45, 3), np.float32)
                 flat = np.tile(kept.boxes[:, None, :2], (1, 45, 1))
-                zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,), (2,), (), (3,))]
+                zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,))]
                 answer.append((kept, Bodies(*zeros, joints, flat, 1.0, (0.0, 0.0), "open_body")))
             return answer
 
@@ -209,9 +209,6 @@ def upright(count):
     return Bodies(
         *turns,
         full(10),
-        full(3),
-        full(2),
-        full() * 100,
         full(3),
         full(45, 3),
         full(45, 2),

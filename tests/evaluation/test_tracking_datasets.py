@@ -38,7 +38,7 @@ def rows_of_bodies(count):
         return np.zeros((count, *shape), np.float32)
 
     return Bodies(
-        full(1, 3, 3), full(23, 3, 3), full(10), full(3) + 1, full(2), full() + 100, full(3) + 1,
+        full(1, 3, 3), full(23, 3, 3), full(10), full(3) + 1,
         full(45, 3), full(45, 2), 1000.0, (50.0, 50.0), "open_body",
     )  # fmt: skip
 

@@ -44,8 +44,7 @@ class WhiteSquares:
         camera = np.concatenate([(centers - np.array(size[::-1]) / 2) / 100, np.full((n, 1), 10)], 1).astype(np.float32)
         return Bodies(
             np.tile(eye, (n, 1, 1, 1)), np.tile(eye, (n, 23, 1, 1)), np.zeros((n, 10), np.float32),
-            np.tile(np.array([0.9, 0, 0], np.float32), (n, 1)), centers, np.full(n, SIDE, np.float32), camera,
-            np.zeros((n, NUM_JOINTS, 3), np.float32), np.repeat(centers[:, None], NUM_JOINTS, 1), 1000.0,
+            camera, np.zeros((n, NUM_JOINTS, 3), np.float32), np.repeat(centers[:, None], NUM_JOINTS, 1), 1000.0,
             (size[1] / 2, size[0] / 2), "test",
         )  # fmt: skip
 

@@ -32,8 +32,7 @@ def walkers(body_model):
     for poses in synthesise(2, COUNT, seed=3).poses:
         rotations, camera = poses[:, :216].reshape(COUNT, 24, 3, 3), poses[:, 226:] * [1, 1, 200]
         bodies = Bodies(
-            rotations[:, :1], rotations[:, 1:], poses[:, 216:226], np.ones((COUNT, 3), np.float32),
-            np.full((COUNT, 2), 400, np.float32), np.full(COUNT, 300, np.float32), camera.astype(np.float32),
+            rotations[:, :1], rotations[:, 1:], poses[:, 216:226], camera.astype(np.float32),
             np.zeros((COUNT, 45, 3), np.float32), np.zeros((COUNT, 45, 2), np.float32), FOCAL, (640.0, 360.0),
             body_model.shape_space,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fourd_humans.body.model import BodyModel
-from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
+from fourd_humans.geometry.camera import Intrinsics, project
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 
 
@@ -36,11 +36,8 @@ def tracked(body_model: BodyModel) -> Callable[..., TrackedFrame]:
         joints = body_model.joints(*(torch.from_numpy(array) for array in (orient, pose, betas))).numpy()
         pixels = project(joints, camera, intrinsics)
         boxes = np.concatenate([pixels.min(1), pixels.max(1)], 1) if count else np.zeros((0, 4), np.float32)
-        center, side = np.zeros((count, 2), np.float32), np.full(count, 100.0, np.float32)
-        with np.errstate(all="ignore"):  # some tests put people where no camera can see them
-            camera_crop = crop_camera(camera, center, side, intrinsics)
         bodies = Bodies(
-            orient, pose, betas, camera_crop, center, side, camera, joints, pixels,
+            orient, pose, betas, camera, joints, pixels,
             focal_length, intrinsics.principal_point, body_model.shape_space,
         )  # fmt: skip
         hidden = np.zeros(count, np.int64) if time_since_seen is None else np.array(time_since_seen, np.int64)

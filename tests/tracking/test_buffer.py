@@ -14,8 +14,7 @@ def body(x):
     joints[0, 2:] = [x + 10, 10]
     eye = np.eye(3, dtype=np.float32)
     return Bodies(
-        eye[None, None], np.tile(eye, (1, 23, 1, 1)), np.zeros((1, 10), np.float32), np.ones((1, 3), np.float32),
-        np.zeros((1, 2), np.float32), np.ones(1, np.float32), np.array([[x, 0, 5]], np.float32),
+        eye[None, None], np.tile(eye, (1, 23, 1, 1)), np.zeros((1, 10), np.float32), np.array([[x, 0, 5]], np.float32),
         np.zeros((1, NUM_JOINTS, 3), np.float32), joints, 1.0, (0.0, 0.0), "test",
     )  # fmt: skip
 

@@ -54,9 +54,6 @@ def people(places: Sequence[Place]) -> tuple[Detections, Bodies]:
         identity[:, :1],
         identity[:, 1:],
         np.zeros((count, 10), np.float32),
-        camera_crop=crop_camera(camera, center, crop_size, INTRINSICS),
-        crop_center=center,
-        crop_size=crop_size,
         camera=camera,
         joints_3d=joints,
         joints_2d=project(joints, camera, INTRINSICS),
@@ -64,6 +61,9 @@ def people(places: Sequence[Place]) -> tuple[Detections, Bodies]:
         principal_point=INTRINSICS.principal_point,
         shape_space="open_body",
         texture=texture,
+        camera_crop=crop_camera(camera, center, crop_size, INTRINSICS),
+        crop_center=center,
+        crop_size=crop_size,
         confidence=np.full(count, 0.8, np.float32),
     )
     return found, bodies
@@ -267,6 +267,26 @@ def test_refuses_bodies_that_are_none(name: str, value: float) -> None:
     getattr(bodies, name)[1] = value
     with pytest.raises(ValueError, match="frame 3: person 1 "):
         make_tracker().update(3, SIZE, found, bodies)
+
+
+def test_bodies_without_crop_cameras_get_those_of_their_boxes() -> None:
+    """The crops of `people` are the squares around their boxes, so both ways must give the same records."""
+    places: list[list[Place]] = [[(0.1 * t, 0, 9), (2, 0.3, 12)] for t in range(7)]
+    given, derived = make_tracker(), make_tracker()
+    for frame in range(9):
+        found, bodies = people(places[frame] if frame < 7 else [])
+        without = replace(bodies, camera_crop=None, crop_center=None, crop_size=None)
+        expected = given.update(frame, SIZE, found, bodies)
+        records = derived.update(frame, SIZE, found, without)
+        assert [(r.frame, r.id, r.time_since_seen) for r in records] == [
+            (r.frame, r.id, r.time_since_seen) for r in expected
+        ]
+        for record, other in zip(records, expected, strict=True):
+            for name in ("camera_crop", "crop_center", "crop_size", "camera", "joints_2d"):
+                np.testing.assert_allclose(getattr(record.body, name), getattr(other.body, name), rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(record.predicted_location, other.predicted_location, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(record.detection.boxes, other.detection.boxes, atol=1e-3)
+    assert [r.time_since_seen for r in records] == [2, 2]
 
 
 def test_refuses_bodies_without_textures() -> None:

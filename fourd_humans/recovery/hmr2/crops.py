@@ -14,20 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 CROP_SIZE = 256
-ASPECT = 192 / 256  # width to height of what the encoder sees of the crop
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 BLUR_FROM = 1.1  # half the reduction above which the released image demo blurs before it samples
-
-
-def crop_squares(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centres (N, 2) and sides (N,) in pixels of the squares to cut for boxes (N, 4) xyxy.
-
-    The box is widened or heightened to 192:256, the part of the square that the encoder looks at.
-    """
-    size = boxes[:, 2:] - boxes[:, :2]
-    center = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return center.astype(np.float32), np.maximum(size[:, 1], size[:, 0] / ASPECT).astype(np.float32)
 
 
 def crop_people(

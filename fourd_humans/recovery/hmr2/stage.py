@@ -16,8 +16,9 @@ from fourd_humans import checkpoints
 from fourd_humans.body.model import SMPL, BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
+from fourd_humans.geometry.crops import crop_squares
 from fourd_humans.people import Bodies, Detections, Float, Frame, Rejected
-from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people, crop_squares
+from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people
 from fourd_humans.recovery.hmr2.model import HMR2
 from fourd_humans.recovery.settings import HMR2Settings
 

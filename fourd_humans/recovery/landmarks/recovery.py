@@ -18,7 +18,7 @@ from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
 from fourd_humans.body.points import Array, BodyPoints
 from fourd_humans.geometry.boxes import intersection_over_union
-from fourd_humans.geometry.camera import Intrinsics, crop_camera, project, released_intrinsics
+from fourd_humans.geometry.camera import Intrinsics, project, released_intrinsics
 from fourd_humans.people import Bodies, Detections, Float, Frame, Mask, Rejected
 from fourd_humans.recovery.landmarks.fitting import (
     Fit,
@@ -48,7 +48,6 @@ from fourd_humans.recovery.landmarks.regions import (
 )
 from fourd_humans.recovery.settings import LandmarkSettings
 
-ASPECT = 192 / 256  # width to height of the box that HMR 2.0 crops around, whose square the crop camera refers to
 MIN_FORWARD = 0.05  # cosine from the optical axis: nothing is projected from beside the camera
 # Bones, as pairs of COCO keypoints, whose lengths give a person's size in the network's metres.
 _BONES = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (5, 11), (6, 12)])
@@ -191,25 +190,20 @@ class LandmarkRecovery:
         camera: Intrinsics,
         detections: Detections,
     ) -> Bodies:
-        translation, boxes = fitted.translation, detections.boxes
+        translation = fitted.translation
         if camera != assumed:  # the foreshortening differs, so the translation that fits best differs a little, too
             joint = POINTS[POINT_OF_PIXEL]
             is_joint = joint < NUM_JOINTS  # all but the skeleton's hands
-            image_points = normalised(measured.pixels[:, is_joint], camera, np.tile(np.eye(3), (len(boxes), 1, 1)))
+            image_points = normalised(measured.pixels[:, is_joint], camera, np.tile(np.eye(3), (len(detections), 1, 1)))
             translation = best_translation(
                 joints[:, joint[is_joint]].astype(float), image_points, measured.confidence_2d[:, is_joint], translation
             )
         in_camera = translation.astype(np.float32)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(sides[:, 1], sides[:, 0] / ASPECT)
         rotations = fitted.rotations.astype(np.float32)
         return Bodies(
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
             betas=fitted.betas.astype(np.float32),
-            camera_crop=crop_camera(in_camera, center, size, camera),
-            crop_center=center.astype(np.float32),
-            crop_size=size,
             camera=in_camera,
             joints_3d=joints,
             joints_2d=project(joints, in_camera, camera),

@@ -8,7 +8,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fourd_humans.geometry.camera import full_image_camera, intrinsics_from, project, released_intrinsics
-from fourd_humans.recovery.hmr2.crops import MEAN, STD, check_boxes, crop_people, crop_squares
+from fourd_humans.geometry.crops import crop_squares
+from fourd_humans.recovery.hmr2.crops import MEAN, STD, check_boxes, crop_people
 
 PICTURE = Path(__file__).parents[2] / "data" / "hmr2" / "crops_picture.webp"
 

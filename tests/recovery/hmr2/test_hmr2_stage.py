@@ -9,9 +9,10 @@ import torch
 from fourd_humans.body.model import SMPL, BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import intrinsics_from, project
+from fourd_humans.geometry.crops import crop_squares
 from fourd_humans.people import Detections, Frame, Mask
 from fourd_humans.recovery.hmr2 import stage as stage_module
-from fourd_humans.recovery.hmr2.crops import crop_people, crop_squares
+from fourd_humans.recovery.hmr2.crops import crop_people
 from fourd_humans.recovery.hmr2.stage import HMR2Recovery, fitting_batch_size
 
 

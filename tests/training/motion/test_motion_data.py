@@ -15,8 +15,7 @@ def bodies_of(poses, space="open_body"):
     count = len(poses)
     rotations, camera = poses[:, :216].reshape(count, 24, 3, 3), poses[:, 226:] * np.float32([1, 1, 200])
     return Bodies(
-        rotations[:, :1], rotations[:, 1:], poses[:, 216:226], np.ones((count, 3), np.float32),
-        np.zeros((count, 2), np.float32), np.ones(count, np.float32), camera, np.zeros((count, 45, 3), np.float32),
+        rotations[:, :1], rotations[:, 1:], poses[:, 216:226], camera, np.zeros((count, 45, 3), np.float32),
         np.zeros((count, 45, 2), np.float32), 1000.0, (320.0, 240.0), space,
     )  # fmt: skip
 
