@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from fourd_humans.actions.classes import AVA_ACTIONS, ActionClasses
 from fourd_humans.actions.tracks import ActionTrack
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.files.pickles import Refused
+from fourd_humans.files.arrays import RefusedError, number, numbers
+from fourd_humans.files.budget import Budget, TooLargeError
+from fourd_humans.files.pickles import refusal
 from fourd_humans.people import NUM_JOINTS
 from fourd_humans.pose_features import NUM_POSE_FEATURES
-from fourd_humans.results.stream import read_dict
+from fourd_humans.results.stream import read_items
 
 NAME = re.compile(r"(?P<dataset>[^_]+)_(?P<video>.+)_(?P<key>\d{6})_(?P<track>\d+)_(?P<length>\d+)")
 MAX_FRAMES = 100_000
@@ -70,14 +72,16 @@ def read_tracklet(path: Path, classes: ActionClasses | None = None) -> KeyTrackl
     classes: whose labels to read, by AVA's numbers; without, none are read.
     Raises: FourDHumansError naming the file where it is no tracklet file.
     """
+    values: dict[Any, Any] = {}
     try:
-        values, complete = read_dict(path)
-        if not complete:
+        if not read_items(path, values.__setitem__, Budget(path.stat().st_size)):
             raise ValueError("it ends early")
         return _tracklet(path, values, classes)
-    except Refused as error:
-        raise FourDHumansError(f"{path} refused: it asks for '{error.name}'; nothing was run") from error
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+    except OSError as error:
+        raise FourDHumansError(f"cannot read {path}: {error.strerror}") from error
+    except RefusedError as error:
+        raise refusal(path, error, "a tracklet file") from error
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, TooLargeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise FourDHumansError(f"{path} is not a tracklet file: {what}") from error
 
@@ -86,26 +90,31 @@ def _tracklet(path: Path, values: Mapping[str, Any], classes: ActionClasses | No
     match = NAME.fullmatch(path.stem)
     if match is None:
         raise ValueError("its name is not DATASET_VIDEO_KEYFRAME_TRACK_LENGTH.pkl")
-    fid = np.asarray(values["fid"], np.float64).reshape(-1)
-    count = len(fid)
-    if not 0 < count <= MAX_FRAMES or (np.diff(fid) != 1).any():
+    count = len(values["fid"])
+    if not 0 < count <= MAX_FRAMES:
+        raise ValueError(f"it has {count} frames")
+    fid = numbers(values["fid"], (count,), np.float64)
+    if not (np.diff(fid) == 1).all() or not np.isfinite(fid).all():
         raise ValueError("its frame counter does not go up by one")
 
-    def column(name: str, *shape: int) -> NDArray[np.float32]:
-        return np.asarray(values[name], np.float32).reshape(count, *shape)
+    def column(name: str, *shape: int, dtype: Any = np.float32) -> NDArray[Any]:
+        try:
+            return numbers(values[name], (count, *shape), dtype)
+        except ValueError as error:
+            raise ValueError(f"'{name}' {error}") from error
 
     detected = column("has_detection") > 0
     camera = column("camera", 1, 3)
     joints = (column("3d_joints", NUM_JOINTS, 3) + camera).reshape(count, 3 * NUM_JOINTS)
     poses = column("pose_shape", NUM_POSE_FEATURES)
     detected &= np.isfinite(poses).all(1) & np.isfinite(joints).all(1)
-    key = np.asarray(values["apperance_index"], np.int64).reshape(-1) if "apperance_index" in values else None
+    key = column("apperance_index", dtype=np.int64) if "apperance_index" in values else None
     appearance = None
     if key is not None and values.get("apperance_dict"):
         appearance = _by_key(values["apperance_dict"], key)
     labels = source = None
     if classes is not None:
-        source = np.asarray(values["has_gt"], np.int64).reshape(count)
+        source = column("has_gt", dtype=np.int64)
         annotated = column("action_label_gt", AVA_ACTIONS)
         pseudo = np.zeros_like(annotated)
         if key is not None and values.get("action_label_psudo"):
@@ -117,16 +126,18 @@ def _tracklet(path: Path, values: Mapping[str, Any], classes: ActionClasses | No
     index = max((i for i, name in enumerate(values["frame_name"]) if match["key"] in str(name)), default=None)
     box = confidence = None
     if index is not None:
-        height, width = (float(v) for v in np.ravel(values["frame_size"][index])[:2])
-        x, y, w, h = (float(v) for v in np.ravel(values["frame_bbox"][index])[:4])
+        height, width = numbers(values["frame_size"][index], (2,), np.float64).tolist()
+        x, y, w, h = numbers(values["frame_bbox"][index], (4,), np.float64).tolist()
+        if not (height > 0 and width > 0 and np.isfinite([x, y, w, h]).all()):
+            raise ValueError("the key frame's size or box is not valid")
         box = (x / width, y / height, (x + w) / width, (y + h) / height)
-        confidence = float(np.ravel(values["frame_conf"][index])[0])
+        confidence = number(values["frame_conf"][index])
     track = ActionTrack(int(match["track"]), int(fid[0]), poses, joints, detected, appearance, labels, source)
     return KeyTracklet(track, match["video"], int(match["key"]), index, box, confidence)
 
 
 def _by_key(values: Mapping[Any, Any], keys: NDArray[np.int64]) -> NDArray[np.float32]:
     """(n, F): for each frame the entry of its key; zeros where the key is -1."""
-    rows = {int(key): np.asarray(value, np.float32).reshape(-1) for key, value in values.items()}
-    width = len(next(iter(rows.values())))
+    width = int(np.size(next(iter(values.values()))))
+    rows = {int(key): numbers(value, (width,)) for key, value in values.items()}
     return np.stack([rows[key] if key >= 0 else np.zeros(width, np.float32) for key in keys.tolist()])

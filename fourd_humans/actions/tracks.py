@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,6 @@ from fourd_humans.motion.interpolation import turn
 from fourd_humans.people import NUM_JOINTS, Float, TrackedFrame, concatenate
 from fourd_humans.pose_features import DEPTH_SCALE, ROTATIONS, motion_features
 from fourd_humans.tracklets import Tracklets
-
-log = logging.getLogger(__name__)
 
 RATE = 30.0  # frames a second that the networks are trained at
 SAME_RATE = 0.02  # relative difference between frame rates that is not resampled
@@ -89,16 +86,12 @@ def tracks_of(
 def frame_times(frames: Sequence[TrackedFrame], rate: float | None = None) -> NDArray[np.float64]:
     """Seconds of each frame, on a clock that runs at exactly `RATE` where the frame rate is about that.
 
-    Results that state no times, as the released tracker's, are taken to have `RATE` frames a second.
     Raises: UsageError where times do not increase or span more than a day.
     """
     index = np.array([frame.index for frame in frames], float)
     times = np.array([frame.time for frame in frames], float)
     if rate is not None:
         times = index / rate
-    elif len(frames) > 1 and np.array_equal(times, index):
-        log.warning("the results state no times: taking them to have %g frames a second", RATE)
-        times = index / RATE
     steps = np.diff(times)
     if not np.isfinite(times).all() or (steps <= 0).any() or times[-1] - times[0] > LONGEST_SECONDS:
         raise UsageError("the times of the results do not increase, or span more than a day: give --rate")

@@ -66,7 +66,7 @@ def test_files_that_are_none_are_named(tracklet_folder, tmp_path):
     content = joblib.load(good)
     for change, reason in (
         ({"fid": content["fid"] * 2}, "frame counter"),
-        ({"pose_shape": np.zeros((32, 1, 200))}, "reshape"),
+        ({"pose_shape": np.zeros((32, 1, 200))}, "'pose_shape' is no array of 7328 numbers"),
         ({"apperance_dict": {0: np.zeros((1, 24))}}, "lacks 1000"),
     ):
         path = tmp_path / good.name

@@ -78,10 +78,8 @@ def test_a_cut_begins_a_new_track():
     assert [track.id for track in tracks_of(frames, ids=[2])] == [2, 2]
 
 
-def test_results_without_times_are_taken_to_have_thirty_frames_a_second():
-    frames = [dataclasses.replace(frame(i, 30, [1]), time=float(i)) for i in range(10)]
-    assert len(tracks_of(frames)[0]) == 10
-    assert len(tracks_of(frames, rate=15)[0]) == 19
+def test_another_frame_rate_may_be_stated():
+    assert len(tracks_of([frame(i, 30, [1]) for i in range(10)], rate=15)[0]) == 19
 
 
 def test_nobody_and_times_that_do_not_increase():
