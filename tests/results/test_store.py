@@ -15,7 +15,6 @@ from pycocotools import mask as coco
 from same import assert_same
 
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.people import Bodies, Detections
 from fourd_humans.results import ResultWriter, load_tracklets
 
@@ -98,9 +97,9 @@ def test_no_frames_at_all(tmp_path):
 
 
 def test_a_frame_that_could_not_be_read_says_why(tmp_path, make_frame):
-    nobody, nothing = np.zeros(0, np.int64), with_crop_camera(Bodies.empty("open"), np.zeros((0, 4), np.float32))
+    nobody = np.zeros(0, np.int64)
     frame = make_frame(0, 0, error="the picture is damaged", size=(0, 0), ids=nobody, time_since_seen=nobody,
-                       detections=Detections.empty(), bodies=nothing, predicted_pose=None,
+                       detections=Detections.empty(), bodies=Bodies.empty("open"), predicted_pose=None,
                        predicted_location=None, detected=0)  # fmt: skip
     write(tmp_path / "a.pkl", [frame])
     assert_same(frame, load_tracklets(tmp_path / "a.pkl")[0])
