@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fourd_humans.actions.action_transformer import ActionTransformer
 from fourd_humans.actions.classes import ActionClasses, ava_classes
-from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+from fourd_humans.checkpoints.loading import load_state_dict, load_strictly, stated_text
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.motion.checkpoint import RELEASED_STATISTICS, released_statistics
 from fourd_humans.pose_features import NUM_POSE_FEATURES
@@ -142,12 +141,8 @@ def _widths(state: Mapping[str, Tensor], encoder: str) -> list[int]:
 
 def _described(path: Path) -> tuple[dict[str, Any], ActionClasses, int]:
     """Settings, classes and people that a file of this project states."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(SETTINGS)
-    else:
-        text = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS)
-    if not isinstance(text, str):
+    text = stated_text(path, SETTINGS)
+    if text is None:
         raise FourDHumansError(f"{path} is not an action transformer of this project or a released one")
     try:
         values = json.loads(text)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.npz import read_npy
 from fourd_humans.people import TEXTURE_SIZE
 
 
@@ -39,13 +40,13 @@ class TextureAtlas:
         Raises: FourDHumansError naming the folder if they are missing or something else.
         """
         try:
-            faces, barycentric = (
-                np.load(Path(folder) / name, allow_pickle=False) for name in ("fmap_256.npy", "bmap_256.npy")
-            )
-        except (OSError, ValueError) as error:
+            faces, barycentric = (read_npy(Path(folder) / name) for name in ("fmap_256.npy", "bmap_256.npy"))
+        except FourDHumansError as error:
             raise FourDHumansError(f"{folder} holds no texture atlas: {error}") from error
         if faces.shape != (TEXTURE_SIZE, TEXTURE_SIZE) or barycentric.shape != (TEXTURE_SIZE, TEXTURE_SIZE, 3):
             raise FourDHumansError(f"{folder}: the atlas has the shapes {faces.shape} and {barycentric.shape}")
+        if faces.dtype.kind not in "iuf" or barycentric.dtype.kind != "f" or not np.isfinite(barycentric).all():
+            raise FourDHumansError(f"{folder}: the atlas holds no numbers")
         return _checked(faces, barycentric)
 
     @staticmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from fourd_humans.body.joints import EXTRA_19, SMPL_PARENTS
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.npz import read_npz
 from fourd_humans.files.pickles import as_array, read_pickle
 
 OPEN_BODY = "open_body"  # names of shape spaces
@@ -106,14 +106,9 @@ def _read(path: Path) -> Any:
     """What the file holds, told from its first bytes: a zip archive of arrays, or a pickle."""
     if not path.is_file():
         raise FourDHumansError(f"there is no body model at {path}")
-    try:
-        if not zipfile.is_zipfile(path):
-            return read_pickle(path)
-        wanted = (*_SHAPES, _EXTRA_JOINTS_KEY, _SHAPE_SPACE_KEY)
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in wanted if name in stored}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise FourDHumansError(f"cannot read {path}: it is damaged or not an archive of arrays ({error})") from error
+    if not zipfile.is_zipfile(path):
+        return read_pickle(path)
+    return read_npz(path, (*_SHAPES, _EXTRA_JOINTS_KEY, _SHAPE_SPACE_KEY))
 
 
 def _check_body(contents: Any, path: Path | str) -> BodyArrays:

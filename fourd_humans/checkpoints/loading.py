@@ -6,13 +6,13 @@ Nothing in a file is ever run: see `files.torch_files` and `files.pickles`.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -22,7 +22,10 @@ from fourd_humans.files.budget import MEGABYTE, TooLargeError, one_line
 from fourd_humans.files.pickles import read_pickle, refusal
 from fourd_humans.files.torch_files import check_plain, read_torch
 
+Module = TypeVar("Module", bound=nn.Module)
+
 SHOWN = 3  # differences named in an error
+MAX_WIDTH, MAX_LAYERS = 1 << 14, 256  # of a network that a file describes
 SHARED = 4  # times the file's size that its tensors may take: some share their storage
 
 
@@ -94,10 +97,64 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], path: Path
     ]
     if differences:
         more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise FourDHumansError(f"{path} does not fit {type(model).__name__}: {'; '.join(differences[:SHOWN])}{more}")
+        shown = one_line("; ".join(differences[:SHOWN]), 400)  # names come from the file
+        raise FourDHumansError(f"{path} does not fit {type(model).__name__}: {shown}{more}")
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     converted = {name: tensor.to(wanted[name].dtype) for name, tensor in state_dict.items()}
     model.load_state_dict(converted, assign=on_meta)
+
+
+def stated_text(path: Path, key: str) -> str | None:
+    """The text that one of this project's own checkpoints has under `key` beside its weights; None where it has none.
+
+    Raises: FourDHumansError naming the file where it cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        content = read_checkpoint(path)
+        text = content.get(key) if isinstance(content, Mapping) else None
+    else:
+        try:
+            with safe_open(path, "pt") as file:
+                text = (file.metadata() or {}).get(key)
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(path, error) from error
+    return text if isinstance(text, str) else None
+
+
+def build_described(
+    make: Callable[..., Module], settings: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path | str
+) -> Module:
+    """A network made from the settings that a file states, holding the weights of the file.
+
+    It is laid out without memory first: sizes that the weights do not have cost nothing.
+    Raises: FourDHumansError naming `path`, for settings that describe no network, or one that the weights do not fit.
+    """
+    try:
+        for name, value in settings.items():
+            _check_size(name, value)
+        with torch.device("meta"):
+            outline = make(**settings)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
+        raise FourDHumansError(f"{path} describes no network that can be built: {one_line(error)}") from error
+    load_strictly(outline, weights, path)
+    network = make(**settings)
+    load_strictly(network, weights, path)
+    return network
+
+
+def _check_size(name: str, value: Any) -> None:
+    """Raises: ValueError for what is no plausible size of a network."""
+    if isinstance(value, list | tuple) and len(value) <= MAX_LAYERS:
+        for part in value:
+            _check_size(name, part)
+    elif isinstance(value, int) and not 0 <= value <= (MAX_LAYERS if name == "depth" else MAX_WIDTH):
+        raise ValueError(f"{name} is {str(value)[:20]}")
+    elif (
+        value is not None
+        and not isinstance(value, int | float | bool)
+        and not (isinstance(value, str) and len(value) < MAX_WIDTH)
+    ):
+        raise ValueError(f"{name} is no size")
 
 
 def _unreadable(path: Path, error: Exception) -> FourDHumansError:
@@ -110,5 +167,6 @@ def _as_tensor(value: Any, name: str, path: Path) -> Tensor:
     if isinstance(value, Tensor):
         return check_plain(name, value, path)
     if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "fiub":
-        return torch.from_numpy(np.asarray(value))
-    raise FourDHumansError(f"{path}: the entry '{name}' is a {type(value).__name__}, not an array of numbers")
+        array = np.asarray(value)
+        return check_plain(name, torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False)), path)
+    raise FourDHumansError(f"{path}: the entry '{one_line(name)}' is a {type(value).__name__}, not an array of numbers")

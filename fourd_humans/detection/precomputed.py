@@ -10,7 +10,9 @@ import numpy as np
 
 from fourd_humans.detection.settings import PrecomputedSettings
 from fourd_humans.errors import UsageError
-from fourd_humans.files.box_files import AnnotatedBox, BoxFile, read_coco, read_mot, warn_of_repeated_ids
+from fourd_humans.files.boxes import AnnotatedBox, BoxFile, warn_of_repeated_ids
+from fourd_humans.files.coco import read_coco
+from fourd_humans.files.mot import read_mot
 from fourd_humans.people import Detections, Float, Frame, Rejected
 from fourd_humans.results import load_tracklets
 

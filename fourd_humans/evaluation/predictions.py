@@ -22,8 +22,8 @@ from fourd_humans import stages
 from fourd_humans.body.model import BodyModel
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.evaluation.datasets.files import read_npz
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
+from fourd_humans.files.npz import read_npz
 from fourd_humans.geometry.boxes import intersection_over_union
 from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
 from fourd_humans.results import load_tracklets

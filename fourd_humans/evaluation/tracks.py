@@ -17,7 +17,7 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.posetrack import read_posetrack_results
 from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import MATCHED, Counts, FrameBoxes, TrackingScores, evaluate_tracking, scores
-from fourd_humans.files.box_files import read_mot
+from fourd_humans.files.mot import read_mot
 from fourd_humans.people import TrackedFrame
 from fourd_humans.results import ResultWriter, load_tracklets
 

@@ -10,11 +10,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.files.arrays import array_type, build_array, shape_of
 from fourd_humans.files.budget import Budget, TooLargeError, damaged
+from fourd_humans.files.pickles import read_pickle
 
 MAX_MEMBERS = 10_000
 CHUNK = 1 << 18
@@ -24,15 +26,22 @@ _HEADER = re.compile(
 )
 
 
-def read_npy(path: Path | str) -> NDArray[Any]:
+def read_npy(path: Path | str, *, objects: bool = False) -> NDArray[Any]:
     """The array of numbers or text in a ``.npy`` file.
 
+    objects: also an array of objects, of what `read_pickle` knows.
     Raises: FourDHumansError naming the file, if it is missing, damaged or holds anything else.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
+            if objects and b"'descr': '|O'" in file.read(128):
+                array = read_pickle(path)
+                if not isinstance(array, np.ndarray):
+                    raise ValueError("it holds no array")
+                return array
+            file.seek(0)
             return _array(file, size, Budget(size))
     except OSError as error:
         raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.files.arrays import RefusedError
-from fourd_humans.files.budget import Budget, TooLargeError
+from fourd_humans.files.budget import Budget, TooLargeError, one_line
 from fourd_humans.files.npz import BAD_ZIP, MAX_MEMBERS
 from fourd_humans.files.pickles import array_name
 from fourd_humans.files.streams import Stream
@@ -262,7 +262,9 @@ def check_plain(name: str, tensor: Tensor, path: Path | str) -> Tensor:
     if tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided or tensor.dtype not in PLAIN:
         kinds = {tensor.is_quantized: "quantised", tensor.layout != torch.strided: "sparse", tensor.is_meta: "meta"}
         kind = kinds.get(True) or ("complex" if tensor.is_complex() else str(tensor.dtype).removeprefix("torch."))
-        raise FourDHumansError(f"{path} refused: its entry '{name}' is a {kind} tensor, not one of plain numbers")
+        raise FourDHumansError(
+            f"{path} refused: its entry '{one_line(name)}' is a {kind} tensor, not one of plain numbers"
+        )
     return tensor
 
 

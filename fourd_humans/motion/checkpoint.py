@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+from fourd_humans.checkpoints.loading import build_described, load_state_dict, stated_text
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.files.pickles import read_pickle
+from fourd_humans.files.arrays import numbers
+from fourd_humans.files.budget import one_line
+from fourd_humans.files.npz import read_npy
+from fourd_humans.files.text import read_yaml
 from fourd_humans.motion.pose_transformer import PoseTransformer
 from fourd_humans.motion.settings import MotionSettings
 from fourd_humans.pose_features import NUM_POSE_FEATURES
@@ -27,6 +28,7 @@ OURS = "network."  # what names begin with in this project's training checkpoint
 RELEASED = "encoder."  # and in the released one
 RELEASED_STATISTICS = "mean_std.npy"
 RELEASED_CONFIG = "config_40006.yaml"
+MAX_SETTINGS = 1 << 16  # characters
 
 
 def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | str = "cpu") -> PoseTransformer:
@@ -41,15 +43,17 @@ def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | st
     state = load_state_dict(path)
     if f"{RELEASED}mask_token" in state:
         state = {name.removeprefix(RELEASED): tensor for name, tensor in state.items() if name.startswith(RELEASED)}
-        network = _network(_released_settings(state, path), path)
+        settings = _released_settings(state, path)
         statistics = released_statistics(path.parent / RELEASED_STATISTICS)
     else:
-        network = _network(_settings(path), path)
+        settings = _settings(path)
         state = {name.removeprefix(OURS): tensor for name, tensor in state.items()}
         if "mean" not in state or "std" not in state:
             raise FourDHumansError(f"{path} lacks the mean and std of the poses it was trained on")
         statistics = state.pop("mean"), state.pop("std")
-    load_strictly(network, state, path)
+    if settings.get("bottleneck") is not None:
+        settings["bottleneck"] = tuple(settings["bottleneck"])
+    network = build_described(PoseTransformer, settings, state, path)
     if any(values.shape != (NUM_POSE_FEATURES,) for values in statistics):
         raise FourDHumansError(f"{path}: mean and std must have {NUM_POSE_FEATURES} features, not {len(statistics[0])}")
     network.mean, network.std = (values.float() for values in statistics)
@@ -73,51 +77,41 @@ def save_pose_transformer(network: PoseTransformer, settings: dict[str, Any], pa
     save_file({name: t.half().contiguous() for name, t in tensors.items()}, path, {SETTINGS: json.dumps(settings)})
 
 
-def _settings(path: Path) -> str:
+def _settings(path: Path) -> dict[str, Any]:
     """What a file of this project says of the network in it."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(SETTINGS)
-    else:
-        text = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS)
-    if not isinstance(text, str):
+    text = stated_text(path, SETTINGS)
+    if text is None:
         raise FourDHumansError(f"{path} is not a pose transformer of this project or the released one")
-    return text
-
-
-def _network(settings: str, path: Path) -> PoseTransformer:
     try:
-        arguments = json.loads(settings)
-        if arguments.get("bottleneck") is not None:
-            arguments["bottleneck"] = tuple(arguments["bottleneck"])
-        return PoseTransformer(**arguments)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError) as error:
-        raise FourDHumansError(f"{path} describes no pose transformer that can be built: {error}") from error
+        settings = json.loads(text[:MAX_SETTINGS])
+    except (ValueError, RecursionError) as error:
+        raise FourDHumansError(f"{path} describes no pose transformer: {one_line(error)}") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("bottleneck", []), list | None):
+        raise FourDHumansError(f"{path} describes no pose transformer that can be built")
+    return settings
 
 
-def _released_settings(state: dict[str, Tensor], path: Path) -> str:
+def _released_settings(state: dict[str, Tensor], path: Path) -> dict[str, Any]:
     """The constructor arguments of the released network, from the shapes of its weights and the file beside it."""
     heads, convolution = 8, {"stride": 5, "pad": 1}
     try:
         if (path.parent / RELEASED_CONFIG).is_file():
-            config = yaml.safe_load((path.parent / RELEASED_CONFIG).read_text(encoding="utf-8"))
+            config = read_yaml(path.parent / RELEASED_CONFIG)
             heads, convolution = (config["configs"]["transformer"][key] for key in ("heads", "conv"))
-        return json.dumps(
-            {
-                "frames": state["pos_embedding_learned1"].shape[1],
-                "width": len(state["mask_token"]),
-                "depth": sum(name.startswith("transformer1.") and name.endswith("to_qkv.weight") for name in state),
-                "heads": heads,
-                "head_width": state["transformer1.layers.0.0.fn.to_out.0.weight"].shape[1] // heads,
-                "mlp_width": len(state["transformer1.layers.0.1.fn.net.0.weight"]),
-                "bottleneck": (convolution["stride"], convolution["pad"]),
-                "readout_width": len(state["smpl_head.0.fc1.weight"]),
-                "actions": len(state.get("action_head_ava.0.0.weight", ())),
-            }
-        )
-    except (KeyError, IndexError, TypeError, ZeroDivisionError, yaml.YAMLError) as error:
+        return {
+            "frames": state["pos_embedding_learned1"].shape[1],
+            "width": len(state["mask_token"]),
+            "depth": sum(name.startswith("transformer1.") and name.endswith("to_qkv.weight") for name in state),
+            "heads": heads,
+            "head_width": state["transformer1.layers.0.0.fn.to_out.0.weight"].shape[1] // heads,
+            "mlp_width": len(state["transformer1.layers.0.1.fn.net.0.weight"]),
+            "bottleneck": (convolution["stride"], convolution["pad"]),
+            "readout_width": len(state["smpl_head.0.fc1.weight"]),
+            "actions": len(state.get("action_head_ava.0.0.weight", ())),
+        }
+    except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
         raise FourDHumansError(
-            f"{path} is not the released pose transformer with its configuration: {error}"
+            f"{path} is not the released pose transformer with its configuration: {one_line(error)}"
         ) from error
 
 
@@ -125,13 +119,13 @@ def released_statistics(path: Path) -> tuple[Tensor, Tensor]:
     """Mean and std (229,) from the released array of two; features that it does not cover stay as they are."""
     if not path.is_file():
         raise FourDHumansError(f"the released pose transformer needs its statistics: {path} is missing")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except ValueError:  # an array of objects
-        loaded = read_pickle(path)
-    if len(loaded) != 2:
+    loaded = read_npy(path, objects=True)
+    if not isinstance(loaded, np.ndarray) or len(loaded) != 2:
         raise FourDHumansError(f"{path} is not an array of two, the mean and the std")
-    mean, std = (np.ravel(values).astype(np.float32) for values in loaded)
+    try:
+        mean, std = (numbers(values, (np.size(values),)) for values in loaded)
+    except ValueError as error:
+        raise FourDHumansError(f"{path}: a mean or std {error}") from error
     if len(mean) != len(std) or len(mean) > NUM_POSE_FEATURES:
         raise FourDHumansError(f"{path} has {len(mean)} means and {len(std)} stds, not {NUM_POSE_FEATURES}")
     missing = NUM_POSE_FEATURES - len(mean)

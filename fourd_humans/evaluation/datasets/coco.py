@@ -10,10 +10,9 @@ import numpy as np
 
 from fourd_humans.body.joints import COCO_17
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.datasets.files import first_existing, read_json
+from fourd_humans.evaluation.datasets.files import first_existing
 from fourd_humans.evaluation.datasets.people import AnnotatedPeople
-
-PERSON = 1
+from fourd_humans.files.coco import PERSON, read_coco_file
 
 
 def read_coco_keypoints(folder: Path, split: str = "val2017") -> AnnotatedPeople:
@@ -23,16 +22,19 @@ def read_coco_keypoints(folder: Path, split: str = "val2017") -> AnnotatedPeople
     Raises: UsageError where files are missing; FourDHumansError naming the file and entry that is wrong.
     """
     path = first_existing(folder, [f"annotations/person_keypoints_{split}.json"], "the keypoint annotations")
-    content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
-        raise FourDHumansError(f"{path} is no COCO file: it lacks lists of images and annotations")
-    files = {image["id"]: image["file_name"] for image in content["images"] if "id" in image and "file_name" in image}
+    content = read_coco_file(path)
+    if content.images is None:
+        raise FourDHumansError(f"{path} is no COCO file: it lacks a list of images")
+    files = {}
+    for image in content.images:
+        if isinstance(image.get("id"), int | str) and "file_name" in image:
+            files[image["id"]] = str(image["file_name"])
     images: list[str] = []
     boxes: list[Any] = []
     keypoints: list[Any] = []
     left_out: Counter[str] = Counter()
-    for number, person in enumerate(content["annotations"]):
-        where = f"{path}, annotation {person.get('id', number) if isinstance(person, dict) else number}"
+    for number, person in enumerate(content.annotations):
+        where = f"{path}, annotation {str(person.get('id', number))[:30]}"
         try:
             if person.get("category_id", PERSON) != PERSON:
                 left_out["no person"] += 1

@@ -1,17 +1,11 @@
-"""Opening a dataset's files, with errors that say what is missing or wrong, and where."""
+"""Finding a dataset's files, with errors that say what is missing and where it was looked for."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.errors import UsageError
 
 
 def first_existing(folder: Path, candidates: Sequence[str], what: str) -> Path:
@@ -30,29 +24,3 @@ def files_in(folder: Path, pattern: str, what: str) -> list[Path]:
     if not found:
         raise UsageError(f"there are no {what} in {folder} ({pattern})")
     return found
-
-
-def read_json(path: Path) -> Any:
-    """Raises: FourDHumansError naming the file where it cannot be read or is no json."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FourDHumansError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise FourDHumansError(f"{path} is no json: {error}") from error
-
-
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of a file. Raises: UsageError where there is none; FourDHumansError where it holds no plain arrays."""
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    if not zipfile.is_zipfile(path):
-        raise FourDHumansError(f"{path} is no .npz file, or is cut off")
-    arrays = {}
-    with np.load(path, allow_pickle=False) as stored:
-        for key in stored.files:
-            try:
-                arrays[key] = stored[key]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise FourDHumansError(f"{path}: its {key} is no plain array, or is damaged") from error
-    return arrays

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
-from fourd_humans.evaluation.datasets.files import read_npz
 from fourd_humans.evaluation.datasets.people import AnnotatedPeople
+from fourd_humans.files.npz import read_npz
 
 FILES: Mapping[str, tuple[str, ...]] = {
     "h36m-p2": ("h36m_val_p2.npz",),

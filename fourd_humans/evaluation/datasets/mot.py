@@ -18,8 +18,11 @@ import numpy as np
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import FrameBoxes
+from fourd_humans.files.mot import PEDESTRIAN, read_mot_rows
+from fourd_humans.files.text import read_text
 
-PEDESTRIAN = 1
+MAX_FRAMES = 1_000_000
+MAX_INFO = 1 << 16  # bytes of seqinfo.ini
 IGNORED_CLASSES = {2: "person on vehicle", 7: "static person", 8: "distractor", 12: "reflection"}
 
 
@@ -43,18 +46,22 @@ def _sequence(folder: Path) -> TrackingSequence:
     ignored: dict[int, list[list[float]]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     path = folder / "gt" / "gt.txt"
-    for row in _rows(path):
-        frame, identity, left, top, width, height = row[:6]
+    for row in read_mot_rows(path):
+        left, top, width, height = row.box
+        if width <= 0 or height <= 0:
+            raise FourDHumansError(f"{row.where}: the box has no size")
         box = [left, top, left + width, top + height]
-        kind = int(row[7]) if len(row) > 7 and row[7] >= 0 else PEDESTRIAN  # the oldest files have no class
-        if (len(row) > 6 and row[6] == 0) or kind in IGNORED_CLASSES:
-            ignored[int(frame) - 1].append(box)
+        kind = PEDESTRIAN if row.kind is None else row.kind  # the oldest files have no class
+        if row.confidence == 0 or kind in IGNORED_CLASSES:
+            ignored[row.frame - 1].append(box)
         elif kind == PEDESTRIAN:
-            people[int(frame) - 1].append([identity, *box])
+            people[row.frame - 1].append([row.id, *box])
         else:
             left_out[f"class {kind}"] += 1
     last = max([-1, *people, *ignored]) + 1
     length, images = _info(folder, last)
+    if length > MAX_FRAMES:
+        raise FourDHumansError(f"{path} says that it has {length} frames")
     if last > length:
         raise FourDHumansError(f"{path} annotates frame {last}, but seqinfo.ini says there are {length}")
     frames = []
@@ -67,28 +74,6 @@ def _sequence(folder: Path) -> TrackingSequence:
     )
 
 
-def _rows(path: Path) -> list[list[float]]:
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FourDHumansError(f"cannot read {path}: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = [float(value) for value in line.replace(",", " ").split()]
-        except ValueError as error:
-            raise FourDHumansError(f"{where}: {error}") from error
-        if len(row) < 6 or not np.isfinite(row).all() or row[0] < 1 or row[0] != int(row[0]) or row[1] != int(row[1]):
-            raise FourDHumansError(f"{where} is no row of MOT ground truth: frame, id, left, top, width, height, …")
-        if row[4] <= 0 or row[5] <= 0:
-            raise FourDHumansError(f"{where}: the box has no size")
-        rows.append(row)
-    return rows
-
-
 def _info(folder: Path, last: int) -> tuple[int, Path]:
     """The number of frames and the folder of images; without ``seqinfo.ini``, those annotated and ``img1``."""
     path = folder / "seqinfo.ini"
@@ -96,7 +81,7 @@ def _info(folder: Path, last: int) -> tuple[int, Path]:
         return last, folder / "img1"
     info = configparser.ConfigParser()
     try:
-        info.read_string(path.read_text(encoding="utf-8-sig"))
+        info.read_string(read_text(path, MAX_INFO))
         section = info["Sequence"]
         return int(section["seqLength"]), folder / section.get("imDir", "img1")
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError, ValueError) as error:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from fourd_humans.body.joints import COCO_17, HEAD_TOP, NECK
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.evaluation.datasets.files import files_in, first_existing, read_json
+from fourd_humans.evaluation.datasets.files import files_in, first_existing
 from fourd_humans.evaluation.datasets.people import AnnotatedPeople, join
 from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import FrameBoxes
+from fourd_humans.files.coco import read_coco_file
 
 POINTS = (COCO_17[0], NECK, HEAD_TOP, *COCO_17[3:])
 """MotionFeatures of PoseTrack's 17 keypoints: COCO's, with the head's lower and upper end instead of the eyes."""
@@ -47,11 +48,11 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 
 def _read(path: Path, folder: Path) -> tuple[TrackingSequence, AnnotatedPeople]:
-    content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
-        raise FourDHumansError(f"{path} is no PoseTrack file: it lacks lists of images and annotations")
+    content = read_coco_file(path)
+    if content.images is None:
+        raise FourDHumansError(f"{path} is no PoseTrack file: it lacks a list of images")
     try:
-        images = sorted(content["images"], key=lambda image: str(image["file_name"]))
+        images = sorted(content.images, key=lambda image: str(image["file_name"]))
         numbers = {image["id"]: number for number, image in enumerate(images)}
         names = [str(image["file_name"]) for image in images]
     except (KeyError, TypeError) as error:
@@ -63,7 +64,7 @@ def _read(path: Path, folder: Path) -> tuple[TrackingSequence, AnnotatedPeople]:
     boxes: dict[int, list[Any]] = defaultdict(list)
     keypoints: dict[int, list[Any]] = defaultdict(list)
     left_out: Counter[str] = Counter()
-    for index, person in enumerate(content["annotations"]):
+    for index, person in enumerate(content.annotations):
         try:
             number = numbers[person["image_id"]]
             points = _keypoints(person)
@@ -149,11 +150,11 @@ def read_posetrack_results(path: Path) -> dict[str, FrameBoxes]:
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    content = read_json(path)
+    content = read_coco_file(path)
     try:
-        names = {image["id"]: PurePosixPath(image["file_name"]).name for image in content["images"]}
+        names = {image["id"]: PurePosixPath(image["file_name"]).name for image in content.images or ()}
         rows: dict[str, list[tuple[int, list[float]]]] = {name: [] for name in names.values()}
-        for person in content["annotations"]:
+        for person in content.annotations:
             box = _box(person, _keypoints(person))
             if box is None:
                 raise ValueError("a person has neither box nor keypoints")
