@@ -122,9 +122,13 @@ def stated_text(path: Path, key: str) -> str | None:
 
 
 def build_described(
-    make: Callable[..., Module], settings: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path | str
+    what: str,
+    make: Callable[..., Module],
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    path: Path | str,
 ) -> Module:
-    """A network made from the settings that a file states, holding the weights of the file.
+    """A network (`what` it is, for messages) made from the settings that a file states, with the file's weights.
 
     It is laid out without memory first: sizes that the weights do not have cost nothing.
     Raises: FourDHumansError naming `path`, for settings that describe no network, or one that the weights do not fit.
@@ -135,7 +139,7 @@ def build_described(
         with torch.device("meta"):
             outline = make(**settings)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
-        raise FourDHumansError(f"{path} describes no network that can be built: {one_line(error)}") from error
+        raise FourDHumansError(f"{path} describes no {what} that can be built: {one_line(error)}") from error
     load_strictly(outline, weights, path)
     network = make(**settings)
     load_strictly(network, weights, path)

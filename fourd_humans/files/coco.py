@@ -36,16 +36,13 @@ def read_coco_file(path: Path) -> CocoFile:
         parts = [content.get("images"), content.get("annotations"), content.get("categories") or []]
     if not isinstance(parts[1], list):
         raise FourDHumansError(f"{path} is no COCO json: it has neither 'annotations' nor a list of results")
-    for name, entries in zip(("images", "annotations", "categories"), parts, strict=True):
-        if entries is None:
-            continue
-        wrong = (
-            next((n for n, entry in enumerate(entries) if not isinstance(entry, dict)), None)
-            if isinstance(entries, list)
-            else 0
-        )
+    names = ("image", "result" if isinstance(content, list) else "annotation", "category")
+    for name, entries in zip(names, parts, strict=True):
+        if not isinstance(entries, list | None):
+            raise FourDHumansError(f"{path} is no COCO json: its {name} entries are no list")
+        wrong = next((n for n, entry in enumerate(entries or ()) if not isinstance(entry, dict)), None)
         if wrong is not None:
-            raise FourDHumansError(f"{path}, {name[:-1]} {wrong} is no entry of a COCO json")
+            raise FourDHumansError(f"{path}, {name} {wrong} has no fields")
     return CocoFile(parts[0], parts[1], parts[2])
 
 
@@ -165,11 +162,8 @@ def _person_categories(categories: Sequence[Mapping[str, Any]], path: Path) -> s
     if not categories:
         return {PERSON}
     names = {str(category.get("name", ""))[:60].lower(): category.get("id") for category in categories}
-    found = {
-        whole_in(names[name], str(path), "category id")
-        for name in ("person", "pedestrian", "human", "people")
-        if name in names
-    }
+    people = [name for name in ("person", "pedestrian", "human", "people") if name in names]
+    found = {whole_in(names[name], str(path), "category id") for name in people}
     if not found:
         raise FourDHumansError(f"{path} has no category called person, but {', '.join(sorted(names))[:200]}")
     return found

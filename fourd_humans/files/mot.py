@@ -33,7 +33,7 @@ class MotRow:
 
 
 def read_mot_rows(path: Path) -> Iterator[MotRow]:
-    """The lines of a file, with numbers separated by commas, semicolons or spaces. Lines that begin with # are left out.
+    """The lines of a file, with numbers separated by commas, semicolons or spaces; those that begin with # are skipped.
 
     Raises: FourDHumansError, with the place, for what is no such line.
     """

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.files.arrays import array_type, build_array, shape_of
-from fourd_humans.files.budget import Budget, TooLargeError, damaged
+from fourd_humans.files.budget import Budget, TooLargeError, damaged, one_line
 from fourd_humans.files.pickles import read_pickle
 
 MAX_MEMBERS = 10_000
@@ -82,14 +82,18 @@ BAD_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, Lo
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: Budget, path: Path) -> NDArray[Any]:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FourDHumansError(f"cannot read {path}: its {member.filename[:60]!r} is compressed in an unusual way")
+        raise FourDHumansError(f"cannot read {path}: its {_shown(member)} is compressed in an unusual way")
     try:
         with archive.open(member) as file:
             return _array(file, member.file_size, budget)
     except (*BAD_ZIP, EOFError, zlib.error) as error:
         if isinstance(error, TooLargeError):
             raise
-        raise damaged(path, f"an archive of arrays: its {member.filename[:60]!r} is no plain array", error) from error
+        raise damaged(path, f"an archive of arrays: its {_shown(member)} is no plain array", error) from error
+
+
+def _shown(member: zipfile.ZipInfo) -> str:
+    return one_line(member.filename.removesuffix(".npy"), 60)
 
 
 def _array(file: IO[bytes], size: int, budget: Budget) -> NDArray[Any]:

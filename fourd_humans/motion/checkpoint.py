@@ -53,7 +53,7 @@ def load_pose_transformer(path: Path | str = BUILT_IN, device: torch.device | st
         statistics = state.pop("mean"), state.pop("std")
     if settings.get("bottleneck") is not None:
         settings["bottleneck"] = tuple(settings["bottleneck"])
-    network = build_described(PoseTransformer, settings, state, path)
+    network = build_described("pose transformer", PoseTransformer, settings, state, path)
     if any(values.shape != (NUM_POSE_FEATURES,) for values in statistics):
         raise FourDHumansError(f"{path}: mean and std must have {NUM_POSE_FEATURES} features, not {len(statistics[0])}")
     network.mean, network.std = (values.float() for values in statistics)
