@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from email.message import Message
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from fourd_humans import __version__
 from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.files.budget import one_line
 
 Progress = Callable[[int, int | None], None]  # bytes so far, and altogether if the server says
 ATTEMPTS = 4  # without a single byte of progress between them
@@ -29,29 +31,45 @@ def fetch(url: str, destination: Path, progress: Progress = lambda done, total: 
     Raises: UsageError for an address that is not http(s); FourDHumansError if the server refuses, the connection keeps
     breaking or the disk is too small.
     """
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(f"'{url}' is not a http(s) address; for files on this machine use --from FOLDER")
+    _check_address(url)
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")
-    failures = 0
+    failures, furthest = 0, _size(part)
     while True:
         before = _size(part)
         try:
             _go_on(url, part, progress)
             break
         except urllib.error.HTTPError as error:
-            if error.code == 416 and before:  # the part is not a part of what is there now
-                part.unlink()
-                continue
-            raise _refused(url, f"{error.code} {error.reason}") from error
+            if error.code != 416 or not before:
+                raise _refused(url, f"{error.code} {one_line(error.reason)}") from error
+            part.unlink()  # it is not a part of what is there now
+            reason: object = f"{error.code} {error.reason}"
         except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
-            failures = 0 if _size(part) > before else failures + 1
-            if failures == ATTEMPTS:
-                reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-                raise _refused(url, reason) from error
-            time.sleep(wait * failures)
+            reason = getattr(error, "reason", error)
+        except ValueError as error:  # a redirection to an address that is none
+            raise _refused(url, one_line(error)) from error
+        # Only what has never been reached before is progress: a server may cut the file at the same place for ever.
+        failures = 0 if _size(part) > furthest else failures + 1
+        furthest = max(furthest, _size(part))
+        if failures == ATTEMPTS:
+            raise _refused(url, one_line(str(reason)) if str(reason) else type(reason).__name__)
+        time.sleep(wait * failures)
     part.replace(destination)
     _notes(part).unlink(missing_ok=True)
+
+
+def _check_address(url: str) -> None:
+    """Raises: UsageError for what is no web address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        url.encode("ascii")
+        parts.netloc.encode("idna")
+    except ValueError:
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        raise UsageError(f"'{one_line(url)}' is not a http(s) address; for files on this machine use --from FOLDER")
 
 
 def _go_on(url: str, part: Path, progress: Progress) -> None:
@@ -64,7 +82,11 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         continues = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         done = have if continues else 0
+        if response.headers.get_content_type() == "text/html":
+            raise _refused(url, "the server sends a web page instead of the file")
         length = response.headers.get("Content-Length")
+        if length is not None and not (length.strip().isdecimal() and len(length) < 16):
+            raise _refused(url, f"the server gives the length '{one_line(length, 20)}'")
         total = None if length is None else done + int(length)
         free = shutil.disk_usage(part.parent).free
         if total is not None and total - done > free:

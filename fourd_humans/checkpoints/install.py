@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +12,7 @@ from fourd_humans.checkpoints.catalogue import Download, Entry
 from fourd_humans.checkpoints.download import Progress, fetch
 from fourd_humans.checkpoints.store import downloads_of, folder_of, record, sha256
 from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.files.archives import unpack
 
 
 def install(
@@ -56,34 +54,6 @@ def install(
     if local is None:
         shutil.rmtree(folder)
     return target
-
-
-def unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
-    """Take `members` out of a tar archive (compressed or not) and store them in `folder` under their last names.
-
-    Nothing else is written, and no path in the archive decides where. An archive with an entry that points outside,
-    or that is neither file, folder nor inner link, is refused whole.
-    Raises: FourDHumansError for such an archive, a damaged one, or one that lacks a member.
-    """
-    missing = {PurePosixPath(member) for member in members}
-    try:
-        with tarfile.open(archive) as tar:
-            for info in tar:
-                if ".." in PurePosixPath(info.name).parts or info.name.startswith("/"):
-                    raise FourDHumansError(f"{archive} is refused: its entry '{info.name}' points outside")
-                tarfile.data_filter(info, str(folder))
-                path = PurePosixPath(info.name)
-                source = tar.extractfile(info) if path in missing and info.isfile() else None
-                if source is not None:
-                    with source, (folder / path.name).open("wb") as file:
-                        shutil.copyfileobj(source, file, 2**20)
-                    missing.remove(path)
-    except tarfile.FilterError as error:
-        raise FourDHumansError(f"{archive} is refused: {error}") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FourDHumansError(f"{archive} is damaged ({error}); download it again") from error
-    if missing:
-        raise FourDHumansError(f"{archive} does not hold {', '.join(sorted(map(str, missing)))}")
 
 
 def _address(download: Download, mirror: str | None) -> str:

@@ -17,6 +17,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.etag, self.cut, self.status, self.ranges = CONTENT, '"one"', [], 200, []
+        self.no_ranges, self.length, self.kind, self.redirect = False, None, "application/octet-stream", None
 
     @property
     def url(self):
@@ -32,6 +33,14 @@ class Handler(BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
+        if server.redirect:
+            self.send_response(302)
+            self.send_header("Location", server.redirect)
+            self.end_headers()
+            return
+        if wanted and server.no_ranges:
+            self.send_error(416)
+            return
         if wanted and self.headers.get("If-Range") == server.etag:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206)
@@ -40,7 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if server.etag:
             self.send_header("ETag", server.etag)
-        self.send_header("Content-Length", str(len(server.content) - start))
+        self.send_header("Content-Type", server.kind)
+        self.send_header("Content-Length", server.length or str(len(server.content) - start))
         self.end_headers()
         end = server.cut.pop(0) if server.cut else len(server.content)
         self.wfile.write(server.content[start:end])
@@ -126,3 +136,39 @@ def test_stops_before_the_disk_is_full(server, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(FourDHumansError, match="FOURD_HUMANS_HOME"):
         get(server, tmp_path / "file.bin")
+
+
+def test_a_server_that_always_cuts_and_then_refuses_the_rest_is_given_up(server, tmp_path):
+    server.cut, server.no_ranges = [300_000] * 100, True
+    with pytest.raises(FourDHumansError, match=r"file\.bin: .*--mirror"):
+        get(server, tmp_path / "file.bin")
+    assert len(server.ranges) < 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "text/html; charset=utf-8"}, "web page"),
+        ({"length": "many"}, "length 'many'"),
+        ({"length": "-5"}, "length '-5'"),
+        ({"redirect": "file.bin"}, "redirect"),
+        ({"redirect": "http://[::1"}, "try again later"),
+    ],
+)
+def test_answers_that_are_no_file_are_refused_in_one_line(server, tmp_path, changes, message):
+    for name, value in changes.items():
+        setattr(server, name, value)
+    with pytest.raises(FourDHumansError, match=message) as caught:
+        get(server, tmp_path / "file.bin")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "file.bin").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://[broken/x", "http://host:port/x", "http:///x", "http://host/a b", "http://ho\nst/x", "ftp://h/x"],
+)
+def test_addresses_that_are_none(tmp_path, address):
+    with pytest.raises(UsageError, match="is not a http") as caught:
+        fetch(address, tmp_path / "file.bin")
+    assert "\n" not in str(caught.value)

@@ -14,8 +14,9 @@ import pytest
 from fourd_humans import checkpoints
 from fourd_humans.checkpoints import store
 from fourd_humans.checkpoints.catalogue import ENTRIES, Download, Entry
-from fourd_humans.checkpoints.install import install, unpack
+from fourd_humans.checkpoints.install import install
 from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.files.archives import unpack
 
 WEIGHTS = b"weights" * 1000
 
