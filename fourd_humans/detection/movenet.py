@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.checkpoints.onnx import load_session
+from fourd_humans.detection.interpolation import Detect, InterpolatingDetector
 from fourd_humans.detection.limits import Limits
 from fourd_humans.detection.nms import keypoint_similarity, suppress
 from fourd_humans.detection.settings import MoveNetSettings
@@ -87,9 +88,9 @@ class MoveNetDetector:
         return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected)
 
 
-def build(settings: MoveNetSettings, device: str) -> MoveNetDetector:
+def build(settings: MoveNetSettings, device: str) -> Detect:
     """The detector that the settings ask for, with one thread of its own."""
-    return MoveNetDetector(
+    detector = MoveNetDetector(
         image_size=settings.image_size,
         score_threshold=settings.score_threshold,
         nms_threshold=settings.nms_threshold,
@@ -98,6 +99,7 @@ def build(settings: MoveNetSettings, device: str) -> MoveNetDetector:
         device=device,
         threads=1,
     )
+    return InterpolatingDetector(detector) if settings.interpolate else detector
 
 
 @dataclass

@@ -22,6 +22,10 @@ class MoveNetSettings(DetectorSettings):
 
     backend: Literal["movenet"] = "movenet"
     """movenet (lite), vitdet (paper), detectron2, or precomputed: boxes from a file."""
+    batch_size: Annotated[Integer, Field(ge=1, le=1024)] = 5
+    """Frames at once."""
+    interpolate: bool = True
+    """Detect people in the first and last frame of a batch, and in between only where they move much."""
     score_threshold: Share = 0.15
     """Least score of a person."""
     nms_threshold: Share = 0.6

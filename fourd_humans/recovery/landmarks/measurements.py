@@ -8,7 +8,7 @@ depth with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _POINT_WEIGHT = np.array([0.3] * 5 + [1.0] * 12 + [0.5] * 4 + [0.4] * 2)
 _KEYPOINT_WEIGHT = 2.8  # of the detector's keypoints, relative to the landmarks in the image
 _MIN_CONFIDENCE_3D = 0.003
 _MIN_KEYPOINT_SCORE = 0.3  # below it a keypoint says nothing of a landmark
+_SAME_POSE = 0.15  # metres between landmarks of nearby frames, from which on one of the two is read wrongly
 DOUBTFUL = 0.05  # distance of a landmark to its keypoint, over the person's size, at which its weight halves
 
 
@@ -99,6 +100,20 @@ def nearest(readings: Sequence[Landmarks], keypoints: Float, size: NDArray[np.fl
         nearer = distance < best_distance
         best, best_distance = reading.where(nearer, best), np.where(nearer, distance, best_distance)
     return best
+
+
+def interpolated(
+    before: Landmarks, after: Landmarks, share: float, keypoints: Float, size: NDArray[np.floating]
+) -> Landmarks:
+    """Landmarks of N people between two frames, with the keypoints (N, 17, 3) there.
+
+    share: of the way from one frame to the other. Where the two differ too much in space to be the same pose, the one
+    nearer to the keypoints is taken.
+    """
+    ends = [(getattr(before, f.name), getattr(after, f.name)) for f in fields(Landmarks)]
+    mean = Landmarks(*((1 - share) * start + share * end for start, end in ends))
+    apart = np.linalg.norm(before.landmarks_3d - after.landmarks_3d, axis=2).mean(1)
+    return mean.where(apart < _SAME_POSE, nearest([before, after], keypoints, size))
 
 
 def mean_distance(landmarks: Landmarks, keypoints: Float, size: NDArray[np.floating]) -> Array:

@@ -33,6 +33,7 @@ from fourd_humans.recovery.landmarks.measurements import (
     POINT_OF_PIXEL,
     POINTS,
     Measurements,
+    interpolated,
     mean_distance,
     measure,
     nearest,
@@ -105,6 +106,29 @@ class LandmarkRecovery:
         return results
 
     def _landmarks(
+        self, frames: Sequence[Frame], detections: Sequence[Detections], regions: Sequence[Regions]
+    ) -> list[Landmarks]:
+        """Frame by frame, of every person the reading of the picture that is nearest to the keypoints.
+
+        Where people were interpolated between the frames before and after, so are their landmarks.
+        """
+        read = [i for i in range(len(frames)) if _neighbours(frames, detections, i) is None]
+
+        def of_read(values: Sequence[T]) -> list[T]:
+            return [values[i] for i in read]
+
+        readings = self._read_nearest(of_read(frames), of_read(detections), of_read(regions))
+        landmarks = dict(zip(read, readings, strict=True))
+        for i, found in enumerate(detections):
+            neighbours = _neighbours(frames, detections, i)
+            if neighbours is not None and found.between is not None and found.keypoints is not None:
+                start, end = neighbours
+                before, after = _rows(landmarks[start], found.between[:, 0]), _rows(landmarks[end], found.between[:, 1])
+                share, size = (i - start) / (end - start), person_size(regions[i].side)
+                landmarks[i] = interpolated(before, after, share, found.keypoints, size)
+        return [landmarks[i] for i in range(len(frames))]
+
+    def _read_nearest(
         self, frames: Sequence[Frame], detections: Sequence[Detections], regions: Sequence[Regions]
     ) -> list[Landmarks]:
         """Frame by frame, of every person the reading nearest to the keypoints.
@@ -239,6 +263,18 @@ def build(
     return LandmarkRecovery(body_model, intrinsics, device=device, threads=1)
 
 
+def _neighbours(frames: Sequence[Frame], detections: Sequence[Detections], i: int) -> tuple[int, int] | None:
+    """The detected frames that the people of frame i were interpolated between, or None where they were detected or
+    these frames are not all here."""
+    if detections[i].between is None:
+        return None
+    start = next((k for k in range(i, -1, -1) if detections[k].between is None), None)
+    end = next((k for k in range(i, len(frames)) if detections[k].between is None), None)
+    if start is None or end is None or frames[end].index - frames[start].index != end - start:
+        return None
+    return start, end
+
+
 def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
     """The camera whose perspective the fit assumes for a frame of `size` (height, width).
 
@@ -296,7 +332,7 @@ def _split(whole: T, counts: Sequence[int]) -> list[T]:
     return [_rows(whole, slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
 
 
-def _rows(whole: T, chosen: slice) -> T:
+def _rows(whole: T, chosen: slice | NDArray[np.int64]) -> T:
     names = [f.name for f in fields(whole)]  # type: ignore[arg-type]
     changes: dict[str, Any] = {name: getattr(whole, name)[chosen] for name in names}
     return type(whole)(**changes)

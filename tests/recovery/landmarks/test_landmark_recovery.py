@@ -1,5 +1,6 @@
 """The built-in recovery on real frames: bodies lie on people, whatever the frame, the boxes and the camera."""
 
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -157,3 +158,18 @@ def test_people_whose_reading_is_doubtful_are_read_again_without_the_others(fram
     recover([frame], [Detections(everywhere, found.scores, keypoints=elsewhere)])
     assert sum(map(len, crops)) > len(found)
     assert any((picture == 0.5).all(-1).mean() > 0.01 for picture in np.concatenate(crops)[len(found) :])
+
+
+def test_landmarks_between_two_frames_are_interpolated(frame, found, recover, monkeypatch):
+    crops, network = [], recover.network
+    monkeypatch.setattr(recover, "network", lambda seen, regions: crops.append(seen) or network(seen, regions))
+    frames = [Frame(i, i / 30, str(i), frame.image) for i in range(3)]
+    between = replace(found, between=np.stack([np.arange(3), np.arange(3)], 1))
+    (_, before), (kept, bodies), (_, after) = recover(frames, [found, between, found])
+    read = sum(map(len, crops))
+    check(kept, bodies)
+    np.testing.assert_allclose(bodies.joints_3d, before.joints_3d, atol=0.01)
+    np.testing.assert_allclose(after.joints_3d, before.joints_3d, atol=0.01)
+    crops.clear()
+    recover(frames[1:], [between, found])  # without the frame before, it is read itself
+    assert sum(map(len, crops)) == read

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from fourd_humans.recovery.landmarks.measurements import DOUBTFUL, POINTS, mean_distance, measure, nearest
+from fourd_humans.recovery.landmarks.measurements import (
+    DOUBTFUL,
+    POINTS,
+    interpolated,
+    mean_distance,
+    measure,
+    nearest,
+)
 from fourd_humans.recovery.landmarks.network import MIRRORED, Landmarks
 
 COCO = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
@@ -84,3 +91,14 @@ def test_a_mirrored_reading_exchanges_left_and_right_and_near_and_far():
     np.testing.assert_array_equal(MIRRORED[MIRRORED], np.arange(33))
     chosen = nearest([reading, mirrored], keypoints_of(mirrored), SIZE)
     np.testing.assert_array_equal(chosen.landmarks_3d, mirrored.landmarks_3d)
+
+
+def test_between_two_frames_landmarks_are_interpolated_unless_they_are_different_poses():
+    before, after = landmarks(1), landmarks(1)
+    after.pixels[:] += 8
+    after.landmarks_3d[0] += 0.04
+    after.landmarks_3d[1, :, 2] *= -1
+    halfway = interpolated(before, after, 0.25, keypoints_of(after), SIZE)
+    np.testing.assert_allclose(halfway.pixels[0], before.pixels[0] + 2, atol=1e-4)
+    np.testing.assert_allclose(halfway.landmarks_3d[0], before.landmarks_3d[0] + 0.01, atol=1e-6)
+    np.testing.assert_array_equal(halfway.landmarks_3d[1], after.landmarks_3d[1])  # nearer to the keypoints
