@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from fourd_humans.rendering.palette import track_colour
 from fourd_humans.rendering.settings import RenderSettings
 from fourd_humans.rendering.shading import composite, vertex_normals
 from fourd_humans.rendering.views import DIRECTIONS, SteadyRange, View, ordinary_depth_scale
+from fourd_humans.rendering.with_pyrender import PyrenderPainter
 
 VIEWS = ("overlay", *DIRECTIONS)
 HEAD_TOP = 38  # of the 45 joints
@@ -38,6 +40,7 @@ class Renderer:
     supersample: samples per pixel and direction, for smooth edges. alpha: opacity of seen people, 0 to 1.
     depth_scale: factor on depths in the side and top views; None: see `views.ordinary_depth_scale`.
     threads: how many share the work on a frame.
+    backend: "numba", the built-in rasteriser, or "pyrender" (see `with_pyrender`).
 
     Raises: UsageError for values out of range.
     """
@@ -50,6 +53,7 @@ class Renderer:
         alpha: float = 0.85,
         depth_scale: float | None = None,
         threads: int | None = None,
+        backend: Literal["numba", "pyrender"] = "numba",
     ) -> None:
         if not views or len(set(views)) < len(views) or not set(views) <= set(VIEWS):
             raise UsageError(f"the views must be some of {', '.join(VIEWS)}, each once, not '{','.join(views)}'")
@@ -66,6 +70,9 @@ class Renderer:
         self._alpha = alpha
         self._depth_scale = depth_scale
         self._range = SteadyRange()
+        self._painter: PyrenderPainter | None = None
+        if backend == "pyrender":
+            self._painter = PyrenderPainter(self._faces, supersample)
         self._threads = threads or min(os.cpu_count() or 1, 8)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rendering")
 
@@ -132,6 +139,8 @@ class Renderer:
     def _draw_people(self, image: NDArray[np.uint8], scene: _Scene) -> NDArray[np.uint8]:
         """The bodies over `image`, in place. Predicted people are drawn after the seen ones, so that they hide nobody,
         but are hidden where a seen person is nearer."""
+        if self._painter is not None:
+            return self._draw_with(self._painter, image, scene)
         camera = camera_row(scene.intrinsics, self._samples)
         screen = to_screen(scene.vertices, camera, NEAR)
         normals = vertex_normals(scene.vertices, self._faces)
@@ -160,6 +169,14 @@ class Renderer:
         list(self._pool.map(draw_band, edges[:-1].tolist(), edges[1:].tolist()))
         return image
 
+    def _draw_with(self, painter: PyrenderPainter, image: NDArray[np.uint8], scene: _Scene) -> NDArray[np.uint8]:
+        depth = None
+        for rows in (~scene.hidden, scene.hidden):
+            if rows.any():
+                vertices, colours, alphas = scene.vertices[rows], scene.colours[rows], scene.alphas[rows]
+                depth = painter.draw(image, vertices, colours, alphas, scene.intrinsics, behind=depth)
+        return image
+
     def _draw_tags(
         self,
         image: NDArray[np.uint8],
@@ -183,7 +200,14 @@ class Renderer:
 
 def build(settings: RenderSettings, body_model: BodyModel) -> Renderer:
     """The renderer that the settings ask for."""
-    return Renderer(body_model, settings.views, settings.supersample, settings.alpha, settings.depth_scale)
+    return Renderer(
+        body_model,
+        settings.views,
+        settings.supersample,
+        settings.alpha,
+        settings.depth_scale,
+        backend=settings.backend,
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ class RenderSettings(Settings):
     """Opacity of the bodies."""
     depth_scale: Annotated[Number, Field(ge=1e-3, le=1e3)] | None = None
     """Factor on depths in the side and top views; null: as with an ordinary lens."""
+    backend: Literal["numba", "pyrender"] = "numba"
+    """What draws the bodies: the built-in rasteriser, or pyrender where it and OpenGL are installed."""
     quality: Annotated[Integer, Field(ge=0, le=51)] = 23
     """Constant rate factor of H.264: lower is better and larger."""
 
