@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +19,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fourd_humans import stages
 from fourd_humans.config import Config, default_config
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.people import Bodies, Detections, Frame, Rejected, TrackedFrame
-from fourd_humans.tracking.buffer import FixedLagBuffer, empty_frame
+from fourd_humans.tracking.buffer import BUFFER_CLASSES, FixedLagBuffer, empty_frame
 from fourd_humans.tracking.observation import usable_bodies
-from fourd_humans.tracking.tracker import Tracker
+from fourd_humans.tracking.tracker import TRACK_CLASSES, Tracker
 from fourd_humans.video import BadFrame, Source, open_source, read_ahead
 
 log = logging.getLogger(__name__)
@@ -36,18 +37,83 @@ log = logging.getLogger(__name__)
 BATCH_BYTES = 64 * 2**20
 # So many frames in a row that the stages fail on are no damage to the video but a fault of ours or of the settings.
 MOST_FAILURES = 10
+# Frames before a place to go on from that are read again, to know whether a new shot begins there.
+FRAMES_BEFORE = 8
 
 
 @dataclass(frozen=True)
-class _Item:
-    """A frame on its way: what the stages have found so far, or the error that ended its way."""
+class ObservedFrame:
+    """A frame on its way to tracking: what the stages have found so far, or the error that ended its way.
+
+    frame: without its picture, (H, W, 0), once the stages are done with it. failure: the exception where it was a stage
+    that failed, not the reading.
+    """
 
     frame: Frame
     is_cut: bool = False
     detections: Detections | None = None
     bodies: Bodies | None = None
     error: str | None = None
-    failure: Exception | None = None  # where it was a stage that failed, not the reading
+    failure: Exception | None = None
+
+    def without_picture(self) -> ObservedFrame:
+        """All that tracking needs."""
+        return replace(self, frame=replace(self.frame, image=np.zeros((*self.frame.size, 0), np.uint8)))
+
+
+Work = Callable[[Sequence[ObservedFrame]], list[ObservedFrame]]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a source has been tracked: number and time of the last frame, and how many frames in all."""
+
+    index: int
+    time: float
+    count: int
+
+
+class Tracking:
+    """The part of the chain that goes frame by frame: the tracker, and the fixed-lag buffer behind it.
+
+    position: of the last frame taken, or None before the first.
+    """
+
+    def __init__(self, tracker: Tracker, buffer: FixedLagBuffer, shape_space: str, *, textures: bool = False) -> None:
+        self.tracker, self.buffer = tracker, buffer
+        self.position: Position | None = None
+        self._shape_space, self._textures = shape_space, textures
+
+    def update(self, observed: ObservedFrame) -> list[TrackedFrame]:
+        """Take the next frame; return those that are final now."""
+        given, found, bodies = observed.frame, observed.detections, observed.bodies
+        self.position = Position(given.index, given.time, self.position.count + 1 if self.position else 1)
+        frame = empty_frame(given, self._shape_space, is_cut=observed.is_cut, error=observed.error)
+        if found is None or bodies is None:
+            return self.buffer.add(frame, [])
+        detections = replace(frame.detections, rejected=found.rejected)
+        records = self.tracker.update(frame.index, frame.size, found, bodies, observed.is_cut)
+        if not self._textures:  # a megabyte each, which nothing later needs
+            records = [replace(record, body=replace(record.body, texture=None)) for record in records]
+        return self.buffer.add(replace(frame, detected=len(found), detections=detections), records)
+
+    def finish(self) -> list[TrackedFrame]:
+        """The end of the video: all frames that are left."""
+        return self.buffer.finish()
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here in another process; of the classes in `STATE_CLASSES`."""
+        return {"position": self.position, "tracker": self.tracker.state(), "buffer": self.buffer.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another `Tracking` with the same settings was."""
+        self.position = state["position"]
+        self.tracker.restore(state["tracker"])
+        self.buffer.restore(state["buffer"])
+
+
+STATE_CLASSES = (Position, *TRACK_CLASSES, *BUFFER_CLASSES)
+"""What the state of `Tracking` consists of, for `files.state`."""
 
 
 class Pipeline:
@@ -83,10 +149,22 @@ class Pipeline:
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
-    def run(self, source: Source | Path | str, stop: Callable[[], bool] = lambda: False) -> Iterator[TrackedFrame]:
+    def run(
+        self,
+        source: Source | Path | str,
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        tracking: Tracking | None = None,
+        observed: Generator[ObservedFrame] | None = None,
+        on_tracked: Callable[[], None] = lambda: None,
+    ) -> Iterator[TrackedFrame]:
         """Every frame of the source, in order, each as soon as it is final (see `tracking.buffer`).
 
         stop: called before each frame is read; once it returns True, frames in progress are finished and the run ends.
+        tracking: that of an earlier run to go on with, from `tracking`; by default a new one.
+        observed: the frames with the people found in them, from where `tracking` is, if they come from elsewhere.
+        on_tracked: called after each frame that `tracking` takes, when all that became final by it has been yielded.
+
         A frame that cannot be read or processed has its `error` set and no people. Where the run itself fails, the
         frames done so far come first, and then the exception.
         The calling thread's number of PyTorch threads is its own between frames. `lite` keeps NumPy's and OpenCV's
@@ -94,8 +172,11 @@ class Pipeline:
         """
         source = open_source(source) if isinstance(source, str | Path) else source
         self.seconds = defaultdict(float)
+        tracking = tracking or self.tracking(source)
+        observed = observed or self.observe(source, stop, after=tracking.position)
         lite = self.config.model == "lite"
-        with closing(self._run(source, stop)) as frames, one_thread_in_libraries() if lite else nullcontext():
+        frames = self._track(observed, tracking, on_tracked)
+        with closing(frames), one_thread_in_libraries() if lite else nullcontext():
             while True:
                 with one_thread_in_torch() if lite else nullcontext():
                     frame = next(frames, None)
@@ -103,32 +184,69 @@ class Pipeline:
                     return
                 yield frame
 
-    def _run(self, source: Source, stop: Callable[[], bool]) -> Generator[TrackedFrame]:
-        batches = read_ahead(_batches(self._read(source, stop), self._batch_size(source.size)), 2)
-        detected = read_ahead(map(self._detect, batches), 2)
-        recovered = read_ahead(map(self._recover, detected), 1)
-        textured = read_ahead(map(self._texture, recovered), 1)
+    def tracking(self, source: Source) -> Tracking:
+        """A tracker for a source, with the buffer behind it."""
         tracker = stages.make_tracker(
             self.config, self.body_model, self.texture_distance, self.motion, source.frame_count
         )
         buffer = FixedLagBuffer(tracker.min_hits, self.complete)
+        return Tracking(tracker, buffer, self.body_model.shape_space, textures=self.config.results.textures)
+
+    def observe(
+        self, source: Source, stop: Callable[[], bool] = lambda: False, *, after: Position | None = None
+    ) -> Generator[ObservedFrame]:
+        """The frames of a source after `after`, with the people found in them: all stages but tracking."""
+        is_cut = stages.make_cut_detector(self.config, source.size)
+        return self.observe_frames(frames_after(source, after, is_cut), source.size, is_cut, stop)
+
+    def observe_frames(
+        self,
+        frames: Iterator[Frame | BadFrame],
+        size: tuple[int, int],
+        is_cut: Callable[[NDArray[np.uint8]], bool],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Generator[ObservedFrame]:
+        """Frames with the people found in them. size: (height, width) of the source. is_cut: of the frames before."""
+        batches = read_ahead(_batches(self._read(frames, size, is_cut, stop), self.batch_size(size)), 2)
+        detected = read_ahead(map(self._detect, batches), 2)
+        recovered = read_ahead(map(self._recover, detected), 1)
+        textured = read_ahead(map(self._texture, recovered), 1)
         try:
-            for item in _without_systematic_failure(item for batch in textured for item in batch):
-                yield from self._track(item, tracker, buffer)
-        except Exception:
-            yield from buffer.finish()
-            raise
+            for batch in textured:
+                for item in batch:
+                    yield item.without_picture()
         finally:
             for stage in (textured, recovered, detected, batches):  # each runs inside the thread of the one before it
                 stage.close()
-        yield from buffer.finish()
 
-    def _batch_size(self, size: tuple[int, int]) -> int:
+    def batch_size(self, size: tuple[int, int]) -> int:
+        """How many frames of this size (height, width) go through the stages together."""
         return max(1, min(self.config.detection.batch_size, BATCH_BYTES // max(1, 3 * size[0] * size[1])))
 
-    def _read(self, source: Source, stop: Callable[[], bool]) -> Iterator[_Item]:
-        is_cut = stages.make_cut_detector(self.config)
-        frames = iter(source)
+    def _track(
+        self, observed: Generator[ObservedFrame], tracking: Tracking, on_tracked: Callable[[], None]
+    ) -> Generator[TrackedFrame]:
+        with closing(observed):
+            try:
+                for item in _without_systematic_failure(observed):
+                    with self._timed("tracking"):
+                        final = tracking.update(item)
+                    yield from final
+                    on_tracked()
+            except Exception:
+                yield from tracking.finish()
+                raise
+        with self._timed("tracking"):
+            final = tracking.finish()
+        yield from final
+
+    def _read(
+        self,
+        frames: Iterator[Frame | BadFrame],
+        size: tuple[int, int],
+        is_cut: Callable[[NDArray[np.uint8]], bool],
+        stop: Callable[[], bool],
+    ) -> Iterator[ObservedFrame]:
         while not stop():
             with self._timed("reading"):
                 frame = next(frames, None)
@@ -136,23 +254,23 @@ class Pipeline:
                 return
             if isinstance(frame, BadFrame):
                 log.warning("frame %d cannot be read and is skipped: %s", frame.index, frame.reason)
-                nothing = np.zeros((*source.size, 0), np.uint8)
-                yield _Item(Frame(frame.index, frame.time, frame.name, nothing), error=frame.reason)
+                nothing = np.zeros((*size, 0), np.uint8)
+                yield ObservedFrame(Frame(frame.index, frame.time, frame.name, nothing), error=frame.reason)
             else:
                 with self._timed("reading"):
                     new_shot = is_cut(frame.image)
-                yield _Item(frame, new_shot)
+                yield ObservedFrame(frame, new_shot)
 
-    def _detect(self, items: list[_Item]) -> list[_Item]:
-        def work(items: Sequence[_Item]) -> list[_Item]:
+    def _detect(self, items: list[ObservedFrame]) -> list[ObservedFrame]:
+        def work(items: Sequence[ObservedFrame]) -> list[ObservedFrame]:
             found = self.detect([item.frame for item in items])
             return [replace(item, detections=detections) for item, detections in zip(items, found, strict=True)]
 
         with self._timed("detection"):
             return _work_on_good(work, items)
 
-    def _recover(self, items: list[_Item]) -> list[_Item]:
-        def work(items: Sequence[_Item]) -> list[_Item]:
+    def _recover(self, items: list[ObservedFrame]) -> list[ObservedFrame]:
+        def work(items: Sequence[ObservedFrame]) -> list[ObservedFrame]:
             frames = [item.frame for item in items]
             recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
             pairs = zip(items, recovered, strict=True)
@@ -161,30 +279,14 @@ class Pipeline:
         with self._timed("recovery"):
             return _work_on_good(work, items)
 
-    def _texture(self, items: list[_Item]) -> list[_Item]:
-        def work(items: Sequence[_Item]) -> list[_Item]:
+    def _texture(self, items: list[ObservedFrame]) -> list[ObservedFrame]:
+        def work(items: Sequence[ObservedFrame]) -> list[ObservedFrame]:
             found = [(item.frame, item.detections, item.bodies) for item in items if item.detections and item.bodies]
             textured = iter(self.appearance(*map(list, zip(*found, strict=True)))) if found else iter(())
             return [replace(i, bodies=next(textured)) if i.detections and i.bodies else i for i in items]
 
         with self._timed("appearance"):
             return _work_on_good(work, items)
-
-    def _track(self, item: _Item, tracker: Tracker, buffer: FixedLagBuffer) -> list[TrackedFrame]:
-        frame = empty_frame(item.frame, self.body_model.shape_space, is_cut=item.is_cut, error=item.error)
-        with self._timed("tracking"):
-            if item.detections is None or item.bodies is None:
-                return buffer.add(frame, [])
-            frame = replace(
-                frame,
-                detected=len(item.detections),
-                detections=replace(frame.detections, rejected=item.detections.rejected),
-            )
-            records = tracker.update(frame.index, frame.size, item.detections, item.bodies, item.is_cut)
-            if not self.config.results.textures:  # a megabyte each, which nothing later needs
-                records = [replace(record, body=replace(record.body, texture=None)) for record in records]
-        with self._timed("completion"):
-            return buffer.add(frame, records)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -237,8 +339,38 @@ def _usable(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> di
     return {"detections": kept, "bodies": bodies[usable]}
 
 
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    batch: list[_Item] = []
+def frames_after(
+    source: Source, after: Position | None, is_cut: Callable[[NDArray[np.uint8]], bool]
+) -> Iterator[Frame | BadFrame]:
+    """The frames of a source that come after another one; `is_cut` is shown those just before, as if it had seen all.
+
+    Reading begins near the frame. Where that does not lead to the right one (some formats hold frames that are not
+    shown, and numbers found without decoding are then wrong), or where all frames just before are damaged, it begins
+    anew at the first frame of the source.
+    """
+    if after is None:
+        yield from source
+        return
+    for first in (max(after.index + 1 - FRAMES_BEFORE, 0), 0):
+        compared, began = first == 0, False
+        frames = iter(source.read(first))
+        for frame in frames:
+            if frame.index <= after.index:
+                if isinstance(frame, Frame):
+                    is_cut(frame.image)
+                    compared = True
+                continue
+            if first and (not compared or (not began and frame.time <= after.time)):
+                break
+            began = True
+            yield frame
+        else:
+            if began or compared:
+                return
+
+
+def _batches(items: Iterable[ObservedFrame], size: int) -> Iterator[list[ObservedFrame]]:
+    batch: list[ObservedFrame] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
@@ -248,7 +380,9 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _work_on_good(work: Callable[[Sequence[_Item]], list[_Item]], items: list[_Item]) -> list[_Item]:
+def _work_on_good(
+    work: Callable[[Sequence[ObservedFrame]], list[ObservedFrame]], items: list[ObservedFrame]
+) -> list[ObservedFrame]:
     """`work` on the items without an error, the others passed on; where it fails, frame by frame, so that one bad frame
     costs only itself. The error stays on record in the frame. Errors that concern the whole run are raised.
     """
@@ -266,7 +400,7 @@ def _work_on_good(work: Callable[[Sequence[_Item]], list[_Item]], items: list[_I
         return [replace(i, detections=None, error=error, failure=failure) if i is good[0] else i for i in items]
 
 
-def _without_systematic_failure(items: Iterable[_Item]) -> Iterator[_Item]:
+def _without_systematic_failure(items: Iterable[ObservedFrame]) -> Iterator[ObservedFrame]:
     """The items as they come. Raises the stages' own exception once it is clear that it is not the frames' fault."""
     in_a_row, any_good, item = 0, False, None
     for item in items:

@@ -101,12 +101,13 @@ def make_intrinsics(config: CameraSettings) -> Callable[[tuple[int, int]], Intri
     return partial(intrinsics_from, focal_length=config.focal_length, field_of_view=config.field_of_view, matrix=matrix)
 
 
-def make_cut_detector(config: Config) -> Callable[[np.ndarray], bool]:
+def make_cut_detector(config: Config, size: tuple[int, int] | None = None) -> Callable[[np.ndarray], bool]:
+    """Whether a new shot begins with an image, asked for every one; size: (height, width) of the video."""
     if not config.shots.detect:
         return lambda image: False
     from fourd_humans.video.cuts import CutDetector
 
-    return CutDetector(config.shots.threshold).update
+    return CutDetector(config.shots.threshold, size).update
 
 
 def require_models(config: Config) -> None:

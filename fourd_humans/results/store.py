@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from fourd_humans.files.budget import Budget, TooLargeError, one_line
 from fourd_humans.files.pickles import refusal
 from fourd_humans.people import TrackedFrame
 from fourd_humans.results.phalp_format import RELEASED_RATE, Embed, from_entry, to_entry
-from fourd_humans.results.stream import DictWriter, read_items
+from fourd_humans.results.stream import DictWriter, Place, read_items
 from fourd_humans.tracklets import Tracklets
 
 log = logging.getLogger(__name__)
@@ -25,18 +26,32 @@ END = "end"  # the key of how the run ended, in its last entry
 FRAME_MEMORY, PERSON_MEMORY = 1000, 6000  # bytes that a loaded frame takes, and each person in it
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A place in a result file that is being written, and how many frames lie before it."""
+
+    place: Place
+    frames: int
+
+
+def partial_of(path: Path) -> Path:
+    """Where a result file grows until it is closed."""
+    return path.with_name(f"{path.name}.partial")
+
+
 class ResultWriter:
     """Writes tracked frames into a file in the released layout, which ``joblib.load`` reads.
 
     The file grows as ``NAME.pkl.partial``, frame by frame and in constant memory, and gets its name when it is closed.
-    Leaving a ``with`` block closes it; by an error, or where the run is killed, the ``.partial`` stays, which
-    `load_tracklets` reads up to the last whole frame. Interrupted by Ctrl-C it is closed, but not marked complete.
+    Leaving a ``with`` block closes it; by an error, or where the run is killed, the ``.partial`` stays, which is a whole
+    file of the frames so far. Interrupted by Ctrl-C it is closed, but not marked complete.
 
     path: of the file. overwrite: whether to replace one that exists, or the rest of an earlier run.
     folder: what the paths of frames begin with: that of the images, where they lie in one.
     textures: also write every person's texture map, a megabyte each, if the frames bring them.
     embed: also write the embeddings that it makes of them.
     made_with: what the frames are made with, of plain numbers and text (see docs/results.md).
+    resume: the `mark` of an earlier writer, to go on with its file from there; what it wrote later is dropped.
 
     Raises: UsageError where the file exists or cannot be made; FourDHumansError where writing fails (a full disk).
 
@@ -54,29 +69,30 @@ class ResultWriter:
         textures: bool = False,
         embed: Embed | None = None,
         made_with: Mapping[str, Any] | None = None,
+        resume: Mark | None = None,
     ) -> None:
         self.path = Path(path)
-        self._partial = self.path.with_name(f"{self.path.name}.partial")
+        self._partial = partial_of(self.path)
         self._folder = PurePath(folder)
         self._textures, self._embed = textures, embed
         self._made_with = dict(made_with or {})
-        self._frames = 0
+        self._frames = resume.frames if resume else 0
         self._last: tuple[str, dict[str, Any]] | None = None
         self._closed = True
-        if not overwrite and self.path.exists():
-            raise UsageError(f"{self.path} exists; use --overwrite to replace it")
-        if not overwrite and self._partial.exists():
-            raise UsageError(
-                f"{self._partial} holds what an interrupted run did, and can be loaded; "
-                "move it away, or use --overwrite to replace it"
-            )
+        if resume is None and not overwrite:
+            self._check_free()
         try:
-            self._file = self._partial.open("wb", buffering=0)
+            if resume is None:
+                self._file = self._partial.open("wb", buffering=0)
+            else:
+                if not self._partial.exists():  # it had been closed before its end
+                    os.replace(self.path, self._partial)
+                self._file = self._partial.open("r+b", buffering=0)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
         self._closed = False
         try:
-            self._dict = DictWriter(self._file)
+            self._dict = DictWriter(self._file, resume.place if resume else None)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -85,11 +101,18 @@ class ResultWriter:
         path = str(self._folder / frame.name)
         entry = to_entry(frame, path, textures=self._textures, embed=self._embed)
         entry |= dict(extra or {})
-        if not self._frames and self._made_with:
+        if not self._frames:
             entry[MADE_WITH] = self._made_with
         self._set(path, entry)
         self._frames += 1
         self._last = path, entry
+
+    def mark(self) -> Mark:
+        """A place that another writer can go on from, with what was written before it safely on the disk."""
+        try:
+            return Mark(self._dict.mark(), self._frames)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self, *, complete: bool = True, reason: str | None = None) -> None:
         """Finish the file and give it its name. Closing twice does nothing.
@@ -117,6 +140,15 @@ class ResultWriter:
         elif not self._closed:
             self._keep_partial(error)
 
+    def _check_free(self) -> None:
+        if self.path.exists():
+            raise UsageError(f"{self.path} exists; use --overwrite to replace it")
+        if self._partial.exists():
+            raise UsageError(
+                f"{self._partial} holds what an interrupted run did, and can be loaded; use --resume to go on with it, "
+                "or --overwrite to replace it"
+            )
+
     def _keep_partial(self, error: BaseException) -> None:
         """After an error: keep what was written, but not under the name of a result."""
         try:
@@ -137,6 +169,8 @@ class ResultWriter:
 
     def _finish(self, complete: bool, reason: str | None) -> None:
         """Set the last entry once more, with how the run ended."""
+        if self._last is None and self._frames:  # all were written before this writer went on
+            read_items(self._partial, self._keep_last, Budget(self._partial.stat().st_size))
         if self._last is not None:
             path, entry = self._last
             self._dict.set(path, entry | {END: {"complete": complete, "reason": reason, "frames": self._frames}})
@@ -144,6 +178,9 @@ class ResultWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._closed = True
+
+    def _keep_last(self, path: Any, entry: Any) -> None:
+        self._last = path, entry
 
     def _failure(self, error: OSError) -> FourDHumansError:
         """Give up, but keep what has been written."""
@@ -195,7 +232,7 @@ class _Reader:
         self.frames: dict[str, TrackedFrame] = {}
         self.made_with: dict[str, Any] = {}
         self.end: dict[str, Any] = {}
-        self.has_times = True
+        self.has_times, self.says_end = True, False
 
     def add(self, key: Any, entry: Any) -> None:
         name = one_line(str(key) if isinstance(key, str | int) else type(key).__name__, 80)
@@ -211,6 +248,7 @@ class _Reader:
             raise FourDHumansError(f"{self.path} is no result file: its frame '{name}' {what}") from error
         if isinstance(made_with, dict) and made_with:
             self.made_with = made_with
+        self.says_end = self.says_end or MADE_WITH in entry
         self.has_times = self.has_times and "seconds" in entry
         self.budget.spend(FRAME_MEMORY + PERSON_MEMORY * len(frame))
         if frame.bodies.texture is not None:
@@ -229,7 +267,7 @@ class _Reader:
         return Tracklets(
             list(self.frames.values()),
             folder="" if folder == "." else folder,
-            complete=whole and end.get("complete", not self.made_with) is True,
+            complete=whole and end.get("complete", not self.says_end) is True,
             made_with=self.made_with,
             reason=reason if isinstance(reason, str) else None,
         )

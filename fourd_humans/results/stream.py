@@ -2,16 +2,18 @@
 
 The file is what ``joblib.load`` and, after zlib, ``pickle.load`` read. Its pickle is put together by hand: the opcodes
 that make an empty dict; for each item a key and a value, pickled without memo (so that nothing refers back, and nothing
-need be remembered), and the opcode that sets it; STOP. Every item ends with a zlib flush, so whatever part of a file
-reached the disk holds all items but the last.
+need be remembered), and the opcode that sets it; STOP. Every item ends with a zlib flush, and behind it comes an end of
+the dict that the next item is written over: at any time, the file is whole.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zlib
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,27 +27,65 @@ from fourd_humans.files.unpickler import Name, Unpickler
 
 PROTOCOL = 3  # the last without frames, which could not be put together like this
 COMPRESSION = 3  # zlib's level, as joblib's files of the released tracker have it
+ZLIB_HEADER = b"\x78\x5e"  # deflate with a window of 32 kB, at a level of 2 to 5
 BEGIN, SET_ITEM, STOP = pickle.PROTO + bytes([PROTOCOL]) + pickle.EMPTY_DICT, pickle.SETITEM, pickle.STOP
 
 
-class DictWriter:
-    """Writes a dict to `file` (binary, unbuffered) item by item; memory does not grow with their number."""
+@dataclass(frozen=True)
+class Place:
+    """Between two items of a file that is being written: where, and zlib's checksum (Adler-32) of what lies before."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    offset: int
+    checksum: int
+
+
+class DictWriter:
+    """Writes a dict to `file` (binary, unbuffered) item by item; memory does not grow with their number.
+
+    place: where to go on with a dict that another writer has begun; what follows it is dropped.
+    """
+
+    def __init__(self, file: IO[bytes], place: Place | None = None) -> None:
         self._file = file
-        self._compress = zlib.compressobj(COMPRESSION)
-        self._write(BEGIN)
+        self._compress = zlib.compressobj(COMPRESSION, wbits=-zlib.MAX_WBITS)  # its header and checksum are ours
+        self._offset, self._checksum = (place.offset, place.checksum) if place else (0, zlib.adler32(b""))
+        if place is None:
+            self._put(ZLIB_HEADER)
+            self._offset = len(ZLIB_HEADER)
+            self._write(BEGIN)
+        else:
+            file.truncate(place.offset)
+            self._write(b"")
 
     def set(self, key: Hashable, value: Any) -> None:
         """Add an item. Arrays must be of numbers. Raises: OSError where it cannot be written."""
         self._write(_pickled(key) + _pickled(value) + SET_ITEM)
 
+    def mark(self) -> Place:
+        """A place that another writer can go on from, for which the file is on the disk up to here."""
+        self._write(b"", zlib.Z_FULL_FLUSH)  # what comes does not refer back
+        os.fsync(self._file.fileno())
+        return Place(self._offset, self._checksum)
+
     def finish(self) -> None:
-        """End the dict; the file stays open."""
-        self._write(STOP, zlib.Z_FINISH)
+        """End the dict; the file stays open. Adding an item later takes the end back."""
+        self._file.truncate(self._offset + len(self._end()))
 
     def _write(self, data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> None:
-        data = self._compress.compress(data) + self._compress.flush(flush)
+        """Put `data` at the end of the items, and an end of the dict behind it, in one go."""
+        self._checksum = zlib.adler32(data, self._checksum)
+        packed = self._compress.compress(data) + self._compress.flush(flush)
+        end = self._end()
+        self._file.seek(self._offset)
+        self._put(packed + end)
+        self._offset = self._file.tell() - len(end)
+
+    def _end(self) -> bytes:
+        compress = self._compress.copy()
+        last = compress.compress(STOP) + compress.flush()
+        return last + zlib.adler32(STOP, self._checksum).to_bytes(4, "big")
+
+    def _put(self, data: bytes) -> None:
         written = 0
         while written < len(data):  # an unbuffered file may take less than all
             written += self._file.write(data[written:])

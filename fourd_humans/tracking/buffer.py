@@ -8,7 +8,7 @@ both are settled: a handful of frames as long as everybody is seen, and at most 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,10 @@ class _Gap:
     id: int
     start: int
     end: int
+
+
+BUFFER_CLASSES = (TrackedFrame, _Waiting, _Gap)
+"""What the state of the buffer consists of beside that of a tracker, for `files.state`."""
 
 
 @dataclass
@@ -83,6 +87,15 @@ class FixedLagBuffer:
         for id in list(self._recent):
             self._end(id)
         return self._release(everything=True)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here in another process; of the classes in `BUFFER_CLASSES`."""
+        return {"waiting": self._waiting, "recent": self._recent, "gaps": self._gaps, "updated": self._updated}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another buffer with the same settings was."""
+        self._waiting, self._recent = state["waiting"], state["recent"]
+        self._gaps, self._updated = state["gaps"], state["updated"]
 
     def _place(self, record: TrackRecord) -> None:
         waiting = self._waiting.get(record.frame)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.motion.location import predict_locations
-from fourd_humans.people import Bodies, Detections
+from fourd_humans.people import Bodies, Detections, Mask, Rejected
 from fourd_humans.tracking.cost import TextureDistance, association_cost
 from fourd_humans.tracking.hidden_people import Joints, hidden_people
 from fourd_humans.tracking.observation import observe
@@ -23,6 +24,10 @@ __all__ = ["Association", "TrackRecord", "Tracker"]
 
 # (poses (T, H, 229), their frame numbers (T, H), frames after the last (T,)) -> poses (T, 229)
 PosePredictor = Callable[[NDArray, NDArray, NDArray], NDArray]
+
+
+TRACK_CLASSES = (Track, TrackState, TrackRecord, Expected, Detections, Bodies, Mask, Rejected)
+"""What the state of a tracker consists of, for `files.state`."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,14 @@ class Tracker:
             if column not in owners:
                 owners[column] = self._start(observation)
         return Association([owners[column] for column in range(len(observations))], cost)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here in another process; of the classes in `TRACK_CLASSES`."""
+        return {"tracks": self.tracks, "next_id": self._next_id}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another tracker with the same settings was."""
+        self.tracks, self._next_id = state["tracks"], state["next_id"]
 
     def _cost(self, observations: Sequence[Observation]) -> NDArray[np.float64]:
         if not self.tracks or not observations:

@@ -29,14 +29,14 @@ class BadFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """A stream of frames; every iteration reads it anew from `start`.
+    """A stream of frames; every iteration reads it from the beginning of the part that was opened.
 
     path: where it lies. name: what to call its results, without a suffix.
     size: (height, width) of the first readable frame, upright. Frames of other sizes may follow.
     frame_rate: frames per second; the average where it varies.
     frame_count: how many frames an iteration will give, as far as the file says (an estimate), or None.
     has_audio: whether there is sound to copy. is_image: whether it is one single image.
-    read: starts an iteration.
+    read: starts an iteration; with a number, at that frame if it lies in the part.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Source:
     frame_count: int | None
     has_audio: bool
     is_image: bool
-    read: Callable[[], Iterator[Frame | BadFrame]]
+    read: Callable[..., Iterator[Frame | BadFrame]]
 
     def __iter__(self) -> Iterator[Frame | BadFrame]:
         return self.read()

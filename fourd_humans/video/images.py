@@ -41,8 +41,10 @@ def open_images(path: Path, start: Position | None = None, end: Position | None 
     if not frames:
         raise UsageError(f"no image of {path} lies between {start or 0} and {end}")
 
-    def read() -> Iterator[Frame | BadFrame]:
+    def read(first: int = 0) -> Iterator[Frame | BadFrame]:
         for index, time, image in frames:
+            if index < first:
+                continue
             try:
                 yield Frame(index, time, image.name, read_image(image))
             except FourDHumansError as error:

@@ -65,8 +65,13 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
         total = stream.frames or (round(container.duration / av.time_base * frame_rate) if container.duration else None)
         has_audio = bool(container.streams.audio)
 
-    def read() -> Iterator[Frame | BadFrame]:
-        return _read(path, keyframe, start, end)
+    def read(first: int = 0) -> Iterator[Frame | BadFrame]:
+        nearest = keyframe
+        if first:
+            with _open(path) as container:
+                found = _find_keyframe(container, _video_stream(container, path), first)
+            nearest = max(keyframe, found, key=lambda each: each.index)
+        return (frame for frame in _read(path, nearest, start, end) if frame.index >= first)
 
     first = next((frame for frame in read() if isinstance(frame, Frame)), None)
     if first is None and (start or end):

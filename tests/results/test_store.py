@@ -210,6 +210,9 @@ def test_a_full_disk_gives_one_line_and_keeps_what_was_written(tmp_path, make_fr
     writer.write(make_frame(0))
 
     class Full:
+        def seek(self, offset):
+            pass
+
         def write(self, data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

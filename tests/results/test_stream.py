@@ -142,3 +142,34 @@ def test_states_are_set_on_nothing_but_arrays(tmp_path, target):
 def test_a_length_that_lies_asks_for_no_memory(tmp_path):
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04}X\x01\x00\x00\x00aK\x01sX\x01\x00\x00\x00b\x8e" + b"\xff" * 7 + b"\x00")
     assert read_dict(tmp_path / "a.pkl") == ({"a": 1}, False)
+
+
+def test_the_file_is_whole_after_every_item(tmp_path, entries):
+    path = tmp_path / "a.pkl"
+    with path.open("wb", buffering=0) as file:
+        writer = DictWriter(file)
+        assert joblib.load(path) == {}
+        for count, (key, value) in enumerate(entries.items(), start=1):
+            writer.set(key, value)
+            for found in (joblib.load(path), read_dict(path)[0]):
+                assert_equal(found, dict(list(entries.items())[:count]))
+
+
+@pytest.mark.parametrize("marked", [0, 1, 3])
+def test_another_writer_goes_on_from_a_mark(tmp_path, entries, marked):
+    path = tmp_path / "a.pkl"
+    items = list(entries.items())
+    with path.open("wb", buffering=0) as file:
+        writer = DictWriter(file)
+        for key, value in items[:marked]:
+            writer.set(key, value)
+        mark = writer.mark()
+        writer.set("lost", np.random.default_rng(0).random(10_000))
+    with path.open("r+b", buffering=0) as file:
+        writer = DictWriter(file, mark)
+        assert_equal(joblib.load(path), dict(items[:marked]))
+        for key, value in items[marked:]:
+            writer.set(key, value)
+        writer.finish()
+    assert_equal(joblib.load(path), entries)
+    assert_equal(pickle.loads(zlib.decompress(path.read_bytes())), entries)
