@@ -7,9 +7,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -18,26 +20,29 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from fourd_humans import __version__, stages
+from fourd_humans import __version__, saved_run, stages
 from fourd_humans.actions.checkpoint import load_action_model
 from fourd_humans.actions.formats import read_labels, texts_by_frame
 from fourd_humans.actions.recognition import Recognition, output_files, recognise, save
 from fourd_humans.checkpoints.store import weights_hash
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.people import TrackedFrame
-from fourd_humans.pipeline import Pipeline
+from fourd_humans.people import Frame, TrackedFrame
+from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import render_video
-from fourd_humans.results.store import ResultWriter, load_tracklets
+from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.source import Source, open_source
 from fourd_humans.video.writer import VideoWriter
 
 log = logging.getLogger(__name__)
 
+# (pipeline, source, stop, after=position) -> the frames after the position, see `Pipeline.observe`
+Observe = Callable[..., Generator[ObservedFrame]]
+
 ACTION_FORMATS = ("csv", "json")
-# Settled frames that may wait for the renderer before tracking waits for it, too. They hold no pictures.
+# Final frames that may wait for the renderer before tracking waits for it, too. They hold no pictures.
 FRAMES_WAITING = 256
 
 
@@ -65,6 +70,17 @@ class TrackResult:
     actions: Recognition | None = None
     action_files: list[Path] = field(default_factory=list)
 
+    def counts(self) -> dict[str, Any]:
+        """What is counted frame by frame, for `restore`."""
+        return {
+            "frames": self.frames, "skipped": self.skipped, "people": dict(self.people), "rejected": dict(self.rejected)
+        }  # fmt: skip
+
+    def restore(self, counts: Mapping[str, Any]) -> None:
+        """Go on counting where another run was."""
+        self.frames, self.skipped = counts["frames"], counts["skipped"]
+        self.people, self.rejected = Counter(counts["people"]), Counter(counts["rejected"])
+
 
 def track(
     source: Path | str | Source,
@@ -75,31 +91,43 @@ def track(
     render: bool = False,
     actions: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+    observe: Observe = Pipeline.observe,
 ) -> TrackResult:
     """Track everybody in a video, a folder of images or one image; write ``NAME.pkl`` and, with `render`, ``NAME.mp4``.
 
     pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
     actions: also recognise what everybody does, into ``NAME_actions.csv`` and ``.json`` and into the rendered video,
     which is then drawn after the tracking instead of beside it.
+    resume: go on with a run that ended early, for whatever reason; the result is that of a run that never ended. Begin
+    anew where there is none, or where `overwrite` is set and it had other settings.
     stop: asked for every frame; saying True ends the run early with what was done so far.
-    on_frame: called with every settled frame, for progress.
+    on_frame: called with every final frame, for progress.
+    observe: what finds the people in the frames, if not this process alone, see `batch.split`.
     However the run ends, the frames before are kept: as ``NAME.pkl``, which says whether it is complete, or after an
-    error as ``NAME.pkl.partial``.
+    error as ``NAME.pkl.partial``; beside it, ``NAME.pkl.state`` holds what `resume` needs.
     Raises: UsageError for a source or output that cannot be used, before any work; FourDHumansError where a run fails.
 
     >>> result = track("demo_videos/walk.mp4", "outputs", render=True)
     >>> print(result.results, dict(result.people))
     """
     source = open_source(source) if isinstance(source, str | Path) else source
-    results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite)
+    begun = resume and saved_run.exists(Path(output) / f"{source.name}.pkl")
+    results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite or begun)
     action_base = results_path.with_name(f"{source.name}_actions")
     if actions:
         output_files(action_base, ACTION_FORMATS, overwrite=overwrite)
     pipeline = pipeline or Pipeline(config)
     config = pipeline.config
     summary = TrackResult(results_path, video_path)
+    made = made_with(pipeline, source)
+    tracking = pipeline.tracking(source)
+    saved = saved_run.load(results_path, made, source, overwrite=overwrite) if begun else None
+    if saved is not None:
+        tracking.restore(saved.tracking)
+        summary.restore(saved.summary)
 
     with ExitStack() as sinks:
         folder = source.path if source.path.is_dir() else source.path.parent if source.is_image else ""
@@ -109,14 +137,26 @@ def track(
                 overwrite=overwrite,
                 folder=folder,
                 textures=config.results.textures,
-                made_with=made_with(pipeline, source),
+                made_with=made,
+                resume=saved.mark if saved else None,
             )
         )
         drawing = None
         if video_path is not None and not actions:
             renderer = stages.make_renderer(config, pipeline.body_model)
-            drawing = sinks.enter_context(_Drawing(source, video_path, renderer, config.render.quality))
-        for frame in pipeline.run(source, stop):
+            drawing = sinks.enter_context(
+                _Drawing(source, video_path, renderer, config.render.quality, results_path if saved else None)
+            )
+        saver = saved_run.Saver(results_path, made, source, pipeline.batch_size(source.size))
+        if saved is None:
+            saver.remove()
+
+        def save_run() -> None:
+            if saver.is_due(tracking.position):
+                saver.save(results.mark(), tracking, summary.counts())
+
+        observed = observe(pipeline, source, stop, after=tracking.position)
+        for frame in pipeline.run(source, stop, tracking=tracking, observed=observed, on_tracked=save_run):
             results.write(frame)
             if drawing is not None:
                 drawing.put(frame)
@@ -127,6 +167,8 @@ def track(
             on_frame(frame)
         summary.complete = not stop()
         results.close(complete=summary.complete, reason=None if summary.complete else "stopped")
+        if summary.complete:
+            saver.remove()
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
@@ -196,10 +238,11 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
             raise UsageError(f"{path} is the source itself; choose another folder with --output")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
-    partial = results.with_name(f"{results.name}.partial")
+    partial = partial_of(results)
     if partial.exists() and not overwrite:
         raise UsageError(
-            f"{partial} holds what an interrupted run did, and can be loaded; move it, or use --overwrite to replace it"
+            f"{partial} holds what an interrupted run did, and can be loaded; use --resume to go on with it, or "
+            "--overwrite to replace it"
         )
     return results, video
 
@@ -207,15 +250,31 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
 class _Drawing:
     """The rendered video, drawn in a thread beside the tracking.
 
-    The thread decodes the source a second time, a little behind the tracking: frames can settle seconds after they
-    were read, and keeping their pictures until then would need memory for all of them.
+    The thread decodes the source a second time, a little behind the tracking: frames can become final seconds after
+    they were read, and keeping their pictures until then would need memory for all of them.
+
+    results: of a run that is gone on with. What its video has already is kept, and the rest drawn from them.
     """
 
-    def __init__(self, source: Source, path: Path, renderer: Renderer, quality: int) -> None:
+    def __init__(
+        self, source: Source, path: Path, renderer: Renderer, quality: int, results: Path | None = None
+    ) -> None:
         self.seconds = 0.0
+        self._source, self._renderer = source, renderer
         self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
         self._error: Exception | None = None
-        self._arguments = (source, path, renderer, quality)
+        first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if results else None
+        self._writer = VideoWriter(
+            path,
+            source.frame_rate,
+            renderer.output_size(source.size),
+            audio_from=None if source.is_image else source.path,
+            quality=quality,
+            resume_at=first,
+        )
+        self._earlier: list[TrackedFrame] = []
+        if results is not None:
+            self._earlier = load_frames(partial_of(results), after=self._writer.last_time)
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
 
     def __enter__(self) -> _Drawing:
@@ -233,22 +292,21 @@ class _Drawing:
             raise FourDHumansError(f"the video could not be rendered: {self._error}") from self._error
 
     def _run(self) -> None:
-        frames = iter(self._queue.get, None)
-        source, path, renderer, quality = self._arguments
+        frames = chain(self._earlier, iter(self._queue.get, None))
         try:
-            height, width = renderer.output_size(source.size)
-            audio = None if source.is_image else source.path
-            with VideoWriter(path, source.frame_rate, (height, width), audio_from=audio, quality=quality) as writer:
-
-                def draw(image: NDArray[np.uint8], frame: TrackedFrame) -> NDArray[np.uint8]:
-                    start = time.perf_counter()
-                    drawn = renderer.draw(image, frame)
-                    self.seconds += time.perf_counter() - start
-                    return drawn
-
-                render_video(source, frames, writer, draw)
+            with self._writer:
+                first = next(frames, None)
+                if first is not None:
+                    source = replace(self._source, read=partial(self._source.read, first.index))
+                    render_video(source, chain([first], frames), self._writer, self._draw)
         except Exception as error:
             log.warning("rendering has stopped, tracking goes on: %s", error)
             self._error = error
             for _ in frames:  # keep the queue moving
                 pass
+
+    def _draw(self, image: NDArray[np.uint8], frame: TrackedFrame) -> NDArray[np.uint8]:
+        start = time.perf_counter()
+        drawn = self._renderer.draw(image, frame)
+        self.seconds += time.perf_counter() - start
+        return drawn

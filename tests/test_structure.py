@@ -12,6 +12,7 @@ LAYERS = [
     ["cli"],
     ["diagnosis", "batch"],
     ["run"],
+    ["saved_run"],
     ["training"],
     ["evaluation"],
     ["viewer"],

@@ -43,8 +43,8 @@ class ResultWriter:
     """Writes tracked frames into a file in the released layout, which ``joblib.load`` reads.
 
     The file grows as ``NAME.pkl.partial``, frame by frame and in constant memory, and gets its name when it is closed.
-    Leaving a ``with`` block closes it; by an error, or where the run is killed, the ``.partial`` stays, which is a whole
-    file of the frames so far. Interrupted by Ctrl-C it is closed, but not marked complete.
+    Leaving a ``with`` block closes it; by an error, or where the run is killed, the ``.partial`` stays, which is a
+    whole file of the frames so far. Interrupted by Ctrl-C it is closed, but not marked complete.
 
     path: of the file. overwrite: whether to replace one that exists, or the rest of an earlier run.
     folder: what the paths of frames begin with: that of the images, where they lie in one.
@@ -221,6 +221,18 @@ def load_tracklets(path: Path | str, frame_rate: float | None = None) -> Trackle
     except ValueError as error:
         raise FourDHumansError(f"{path} is no result file: {one_line(error)}") from error
     return reader.tracklets(whole)
+
+
+def load_frames(path: Path, *, after: float | None) -> list[TrackedFrame]:
+    """The frames of a result file of ours that come after a time, in seconds of the source; None for all of them."""
+    frames: list[TrackedFrame] = []
+
+    def add(key: Any, entry: Any) -> None:
+        if after is None or entry["seconds"] > after:
+            frames.append(from_entry(str(key), entry, len(frames), RELEASED_RATE))
+
+    read_items(path, add, Budget(path.stat().st_size))
+    return frames
 
 
 class _Reader:
