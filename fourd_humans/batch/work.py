@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import socket
@@ -10,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
+from fourd_humans import stages
 from fourd_humans.batch.jobs import Job
 from fourd_humans.batch.records import (
     BusyError,
@@ -23,7 +27,9 @@ from fourd_humans.batch.records import (
     read_record,
     relevant_settings,
 )
+from fourd_humans.checkpoints.store import weights_hash
 from fourd_humans.config import Config
+from fourd_humans.detection.settings import PrecomputedSettings
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
@@ -43,7 +49,7 @@ class Request:
 
     actions: also recognise what everybody does. overwrite: do again what is done. retry_failed: do again what has
     failed. Both mean records from before `began` (seconds since 1970), so that two runs with the same request do
-    nothing twice.
+    nothing twice. resume: of one source, go on with a run that ended early; of many sources, that is always done.
     exports: formats in which to write the results, too; of jobs that are done by this run.
     """
 
@@ -55,6 +61,7 @@ class Request:
     retry_failed: bool = False
     actions: bool = False
     exports: tuple[str, ...] = ()
+    resume: bool = False
     began: float = field(default_factory=time.time)
 
     @property
@@ -92,8 +99,10 @@ def work(job: Job, request: Request, make_pipeline: MakePipeline = Pipeline) -> 
                     job, "failed", error=f"{job.file('.pkl')} exists without a record; --overwrite replaces it"
                 )
             with _recorded(job, request, mark, earlier) as record:
-                source = open_source(job.source, request.start, request.end)
-                _track(job, request, replace(source, name=job.name), _loaded(make_pipeline, request.config), record)
+                source = replace(open_source(job.source, request.start, request.end), name=job.name)
+                again = request.overwrite and earlier is not None and _is_old(earlier, request)
+                pipeline = _loaded(make_pipeline, request.config)
+                _track(job, request, source, pipeline, record, overwrite=True, resume=not again)
             return Outcome(job, "done", record)
     except BusyError as error:
         return Outcome(job, "busy", error=str(error))
@@ -112,10 +121,25 @@ def track_one(
 ) -> TrackResult:
     """Do one job whatever its record says, in this process. Raises: what `run.track` raises, after recording it."""
     with claimed(job) as earlier, _recorded(job, request, _fingerprint(job, request), earlier) as record:
-        result = _track(job, request, source, pipeline, record, request.overwrite, stop, on_frame)
+        result = _track(
+            job, request, source, pipeline, record,
+            overwrite=request.overwrite, resume=request.resume, stop=stop, on_frame=on_frame,
+        )  # fmt: skip
         if stop():
             record.state = "interrupted"
     return result
+
+
+def is_done(job: Job, request: Request) -> bool:
+    """Whether the job was done to its end, with the same settings, weights and input."""
+    record = read_record(job.file(".json"))
+    return bool(
+        record
+        and record.state == "done"
+        and record.complete
+        and job.file(".pkl").exists()
+        and not record.fingerprint.differences(_fingerprint(job, request))
+    )
 
 
 def check_unchanged(jobs: Sequence[Job], request: Request) -> None:
@@ -153,7 +177,7 @@ def _loaded(make_pipeline: MakePipeline, config: Config) -> Pipeline:
 
 def _no_need(job: Job, record: Record, mark: Fingerprint, request: Request) -> Outcome | None:
     """The outcome of a job that need not be done, by its record; None where it has to be."""
-    old = record.ended is not None and record.ended < request.began
+    old = _is_old(record, request)
     same = not record.fingerprint.differences(mark)
     if record.state == "done" and job.file(".pkl").exists() and not (request.overwrite and old):
         if same:
@@ -194,13 +218,20 @@ def _recorded(job: Job, request: Request, mark: Fingerprint, earlier: Record | N
             record.elapsed = time.time() - record.began
 
 
+def _is_old(record: Record, request: Request) -> bool:
+    """Whether the record is from before the run."""
+    return (record.ended or record.heartbeat) < request.began
+
+
 def _track(
     job: Job,
     request: Request,
     source: Source,
     pipeline: Pipeline,
     record: Record,
-    overwrite: bool = True,
+    *,
+    overwrite: bool,
+    resume: bool,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
 ) -> TrackResult:
@@ -220,9 +251,11 @@ def _track(
         render=request.render,
         actions=request.actions,
         overwrite=overwrite,
+        resume=resume,
         stop=stop,
         on_frame=note,
     )
+    record.frames, record.skipped, record.people = result.frames, result.skipped, len(result.people)
     record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}
     record.complete = result.complete
     if request.exports and result.people:
@@ -234,7 +267,17 @@ def _track(
 
 
 def _fingerprint(job: Job, request: Request) -> Fingerprint:
-    return fingerprint(job.source, request.settings, weights="")
+    return fingerprint(job.source, request.settings, _weights(request.config))
+
+
+@lru_cache(maxsize=4)
+def _weights(config: Config) -> str:
+    """One hash of all files of weights, and of the file of boxes, if there is one."""
+    files = stages.weight_files(config)
+    if isinstance(config.detection, PrecomputedSettings) and config.detection.boxes:
+        files["boxes"] = Path(config.detection.boxes)
+    hashes = {name: weights_hash(path) for name, path in sorted(files.items())}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def _record_of(job: Job) -> Record | None:

@@ -34,6 +34,8 @@ BATCH_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--devices", metavar="LIST", help="Devices that the workers use in turn, as cuda:0,cuda:1."),
     click.option("--shard", metavar="I/N",
                  help="Do the I-th of N parts of the jobs.  [default: the task's of a SLURM job array]"),
+    click.option("--resume", is_flag=True,
+                 help="Go on with a run that was interrupted or killed; many sources always do."),
     click.option("--retry-failed", is_flag=True, help="Do jobs that have failed before again."),
 )  # fmt: skip
 

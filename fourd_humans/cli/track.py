@@ -79,6 +79,7 @@ def track(
     jobs: int | None,
     devices: str | None,
     shard: str | None,
+    resume: bool,
     retry_failed: bool,
     quiet: bool,
     verbose: bool,
@@ -126,7 +127,9 @@ def track(
 
     formats = tuple(name.strip() for name in (exports or "").split(",") if name.strip())
     check_formats(formats)
-    request = Request(config, render, first, last, overwrite, retry_failed, actions=actions, exports=formats)
+    request = Request(
+        config, render, first, last, overwrite, retry_failed, actions=actions, exports=formats, resume=resume
+    )
     if is_one:
         _track_one(ctx, found[0], request, quiet)
         return
@@ -137,8 +140,8 @@ def track(
 
 def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> None:
     """One source, in this process, with its own progress bar and figures."""
-    from fourd_humans import stages
-    from fourd_humans.batch.work import track_one
+    from fourd_humans import saved_run, stages
+    from fourd_humans.batch.work import is_done, track_one
     from fourd_humans.cli.actions import say as say_actions
     from fourd_humans.cli.progress import Progress, print_summary
     from fourd_humans.detection.precomputed import PrecomputedDetections
@@ -149,7 +152,12 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
 
     opened = open_source(job.source, request.start, request.end)
     stages.require_models(request.config)
-    output_paths(opened, job.folder, render=request.render, overwrite=request.overwrite)
+    if request.resume and is_done(job, request):
+        if not quiet:
+            print(f"{job.file('.pkl')} is complete: there is nothing to go on with.")
+        return
+    overwrite = request.overwrite or (request.resume and saved_run.exists(job.file(".pkl")))
+    output_paths(opened, job.folder, render=request.render, overwrite=overwrite)
     check_formats(request.exports, job.folder, job.name, request.overwrite)
     pipeline = Pipeline(request.config)
     if isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:

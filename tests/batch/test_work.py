@@ -6,14 +6,16 @@ import time
 from dataclasses import replace
 
 import pytest
-from white_squares import make_pipeline, write_squares
+from white_squares import SlowSquares, make_pipeline, write_squares
 
 from fourd_humans.batch.jobs import find_jobs
 from fourd_humans.batch.records import HEARTBEAT, STALE, BusyError, claimed, find_records, read_record, write_record
 from fourd_humans.batch.work import Request, check_unchanged, work
 from fourd_humans.config import apply_settings, default_config
 from fourd_humans.errors import UsageError
+from fourd_humans.pipeline import Pipeline
 from fourd_humans.results import load_tracklets
+from fourd_humans.run import track
 
 CONFIG = apply_settings(default_config(), ["motion.predictor=hold"])
 
@@ -129,3 +131,40 @@ def test_another_machine_holds_a_job_as_long_as_it_gives_signs_of_life(job):
 
 def test_a_heartbeat_comes_much_more_often_than_it_may():
     assert HEARTBEAT * 10 < STALE
+
+
+def test_a_job_that_was_killed_is_gone_on_with(job, monkeypatch):
+    """What a killed worker leaves: a record that says running, partial results, and the state of the run."""
+    monkeypatch.setattr("fourd_humans.saved_run.VIDEO_INTERVAL", 0.2)
+    write_squares(job.source, 60)
+    left = {}
+
+    def track_and_look(*arguments, on_frame, **options):
+        def look(frame):
+            on_frame(frame)
+            if frame.index == 40:
+                left.update({path: path.read_bytes() for path in job.folder.iterdir() if path.suffix != ".lock"})
+
+        return track(*arguments, on_frame=look, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fourd_humans.batch.work.track", track_and_look)
+        do(job)
+    job.file(".pkl").unlink()
+    for path, data in left.items():
+        path.write_bytes(data)
+    assert read_record(job.file(".json")).state == "running"
+
+    squares = SlowSquares()
+    config = CONFIG
+    counted = Pipeline(config, detector=squares.detect, recovery=squares.recover, appearance=squares.texture)
+    outcome = work(job, Request(config), lambda config: counted)
+    assert (outcome.state, outcome.record.attempts, outcome.record.frames) == ("done", 2, 60)
+    assert 0 < sum(squares.batches) < 40, "what was done before is not done again"
+    assert load_tracklets(job.file(".pkl")).complete
+
+
+def test_weights_are_part_of_what_a_job_was_done_with(job, monkeypatch):
+    do(job)
+    monkeypatch.setattr("fourd_humans.batch.work._weights", lambda config: "others")
+    assert "the weights changed" in do(job).error

@@ -75,3 +75,13 @@ def test_changed_settings_are_refused_before_anything_starts(call, tmp_path):
 def test_nothing_to_do_is_a_mistake(call, arguments):
     result = call(*arguments)
     assert result.exit_code == 2, result.output
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", make_pipeline)
+    video = str(tmp_path / "videos" / "a.mp4")
+    assert call("track", video, "--resume").exit_code == 0, "nor has one that is not begun"
+    again = call("track", video, "--resume")
+    assert again.exit_code == 0, again.output
+    assert "nothing to go on with" in again.output
+    assert call("track", video).exit_code == 2, "without the option it is refused"
