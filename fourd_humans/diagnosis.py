@@ -1,4 +1,4 @@
-"""Looks at an installation: what is there, what works, and what to do about the rest. Behind ``4dhumans doctor``."""
+"""Checks of an installation: what works, what is missing, and what to do about it. Used by ``4dhumans doctor``."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ GIGABYTES = 8  # of free disk that the paper model's files need while they are i
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
-    status: ``ok``; ``missing``, which something optional needs; or ``broken``, which the built-in model needs.
-    found: what is there. advice: what to do about it, where there is something to do.
+    status: ``ok``; ``missing``: needed for something optional; or ``broken``: needed by the built-in model.
+    found: what was detected. advice: what to do about it, if anything.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Finding:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at everything, one finding after another. Nothing that is found raises: an exception is a finding, too."""
-    for name, look in _LOOKS.items():
+    """Run all checks, one finding after another. Nothing is raised: an exception in a check is a finding."""
+    for name, check in _CHECKS.items():
         try:
-            yield from look()
+            yield from check()
         except Exception as error:
             text = " ".join(str(error).split()) or "no message"
             yield Finding(name, "broken", f"{type(error).__name__}: {text}", REINSTALL)
@@ -86,12 +86,12 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("GPU", "ok", "Apple's, through MPS")
     else:
         why = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no usable NVIDIA driver"
-        advice = "the built-in model needs none; the paper model takes seconds for every person on the CPU"
+        advice = "the built-in model needs none; the paper model takes several seconds per person on the CPU"
         yield Finding("GPU", "missing", why, advice)
 
 
 def _codecs() -> Iterator[Finding]:
-    """Whether H.264, which every video that we write is in, goes both ways."""
+    """Whether H.264, the format of every video written here, can be written and read."""
     import av
 
     memory = io.BytesIO()
@@ -137,7 +137,7 @@ def _bodies() -> Iterator[Finding]:
     yield Finding("Open body", "ok", check(BodyModel.open_body()))
     path = checkpoints.find(SMPL)
     if path is None:
-        advice = "betas of the paper model need it; register with its licensor, then: 4dhumans models add-smpl FILE"
+        advice = "for --model paper: register with its licensor, then: 4dhumans models add-smpl FILE"
         yield Finding("SMPL", "missing", "not installed", advice)
         return
     try:
@@ -168,7 +168,7 @@ def _disk() -> Iterator[Finding]:
 
 
 def _self_test() -> Iterator[Finding]:
-    """The built-in model on a picture that it has never seen, with the chain's own stages."""
+    """The built-in model on a random image."""
     import torch
 
     from fourd_humans.config import default_config
@@ -181,11 +181,11 @@ def _self_test() -> Iterator[Finding]:
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     frame = Frame(0, 0.0, "000000", image)
     start = time.perf_counter()
-    found = detect([frame])[0]
-    given = Detections(np.array([[80, 20, 240, 230]], np.float32), np.ones(1, np.float32))
-    recover([frame], [given])
+    detect([frame])
+    person = Detections(np.array([[80, 20, 240, 230]], np.float32), np.ones(1, np.float32))
+    recover([frame], [person])
     seconds = time.perf_counter() - start
-    yield Finding("Self test", "ok", f"detection and recovery ran in {seconds:.1f} s ({len(found)} people in noise)")
+    yield Finding("Self test", "ok", f"detection and recovery ran in {seconds:.1f} s")
 
 
 def _has(distribution: str) -> bool:
@@ -195,7 +195,7 @@ def _has(distribution: str) -> bool:
         return False
 
 
-_LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
+_CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "Python": _python,
     "Libraries": _libraries,
     "GPU": _gpu,

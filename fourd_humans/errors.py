@@ -1,4 +1,4 @@
-"""The errors a user can cause and can mend: one line that says what is wrong and what to do."""
+"""Errors that a user can cause and correct: one line that says what is wrong and what to do."""
 
 
 class FourDHumansError(Exception):

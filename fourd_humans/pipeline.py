@@ -33,9 +33,9 @@ from fourd_humans.video import BadFrame, Source, open_source, read_ahead
 
 log = logging.getLogger(__name__)
 
-# What the frames of one batch may take together, so that 8K video needs no more memory than small video.
+# Limit for the frames of one batch together, so that 8K video needs no more memory than small video.
 BATCH_BYTES = 64 * 2**20
-# So many frames in a row that the stages fail on are no damage to the video but a fault of ours or of the settings.
+# If the stages fail on this many consecutive frames, the cause is not a damaged video but the settings or the code.
 MOST_FAILURES = 10
 # Frames before a place to go on from that are read again, to know whether a new shot begins there.
 FRAMES_BEFORE = 8
@@ -43,10 +43,10 @@ FRAMES_BEFORE = 8
 
 @dataclass(frozen=True)
 class ObservedFrame:
-    """A frame on its way to tracking: what the stages have found so far, or the error that ended its way.
+    """A frame in progress: the results of the stages so far, or the error that ended it.
 
-    frame: without its picture, (H, W, 0), once the stages are done with it. failure: the exception where it was a stage
-    that failed, not the reading.
+    frame: without its image, (H, W, 0), once the stages are done with it. failure: the exception of the stage that
+    failed, None where reading failed.
     """
 
     frame: Frame
@@ -383,8 +383,8 @@ def _batches(items: Iterable[ObservedFrame], size: int) -> Iterator[list[Observe
 def _work_on_good(
     work: Callable[[Sequence[ObservedFrame]], list[ObservedFrame]], items: list[ObservedFrame]
 ) -> list[ObservedFrame]:
-    """`work` on the items without an error, the others passed on; where it fails, frame by frame, so that one bad frame
-    costs only itself. The error stays on record in the frame. Errors that concern the whole run are raised.
+    """`work` on the items without an error; the others are passed on. Where it fails it is repeated frame by frame, so
+    that one bad frame does not affect others; the error is kept in the frame. Errors of the whole run are raised.
     """
     good = [item for item in items if item.error is None]
     try:
@@ -401,7 +401,7 @@ def _work_on_good(
 
 
 def _without_systematic_failure(items: Iterable[ObservedFrame]) -> Iterator[ObservedFrame]:
-    """The items as they come. Raises the stages' own exception once it is clear that it is not the frames' fault."""
+    """The items unchanged. Raises the stages' own exception once it is clear that the frames are not the cause."""
     in_a_row, any_good, item = 0, False, None
     for item in items:
         in_a_row = in_a_row + 1 if item.failure else 0

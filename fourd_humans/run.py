@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 Observe = Callable[..., Generator[ObservedFrame]]
 
 ACTION_FORMATS = ("csv", "json")
-# Final frames that may wait for the renderer before tracking waits for it, too. They hold no pictures.
+# Final frames that may wait for the renderer before tracking waits for it. They hold no images.
 FRAMES_WAITING = 256
 
 
@@ -101,9 +101,9 @@ def track(
     pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
     actions: also recognise what everybody does, into ``NAME_actions.csv`` and ``.json`` and into the rendered video,
     which is then drawn after the tracking instead of beside it.
-    resume: go on with a run that ended early, for whatever reason; the result is that of a run that never ended. Begin
-    anew where there is none, or where `overwrite` is set and it had other settings.
-    stop: asked for every frame; saying True ends the run early with what was done so far.
+    resume: continue a run that ended early; the result is that of an uninterrupted run. Start anew where there is none,
+    or where `overwrite` is set and it had other settings.
+    stop: called for every frame; True ends the run early and keeps the frames done so far.
     on_frame: called with every final frame, for progress.
     observe: what finds the people in the frames, if not this process alone, see `batch.split`.
     However the run ends, the frames before are kept: as ``NAME.pkl``, which says whether it is complete, or after an
@@ -251,7 +251,7 @@ class _Drawing:
     """The rendered video, drawn in a thread beside the tracking.
 
     The thread decodes the source a second time, a little behind the tracking: frames can become final seconds after
-    they were read, and keeping their pictures until then would need memory for all of them.
+    they were read, and keeping their images until then would need memory for all of them.
 
     results: of a run that is gone on with. What its video has already is kept, and the rest drawn from them.
     """

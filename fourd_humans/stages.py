@@ -53,13 +53,13 @@ SMALL = {"movenet", "precomputed", "landmarks"}
 
 
 class Detector(Protocol):
-    """Finds the people of each frame."""
+    """Detects the people in each frame."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]: ...
 
 
 class Recovery(Protocol):
-    """Recovers the bodies of detected people; returns the detections it could use, row by row with their bodies."""
+    """Recovers the bodies of detected people; returns the detections it could use, each with its body."""
 
     def __call__(
         self, frames: Sequence[Frame], detections: Sequence[Detections]
@@ -183,7 +183,7 @@ def _device_of(backend: str, config: Config, device: torch.device) -> str:
 
 
 def make_atlas(body_model: BodyModel) -> TextureAtlas:
-    """Where on the body each texel lies; SMPL's own faces have an atlas of their own (4dhumans models)."""
+    """The surface point of each texel. For SMPL's faces the released layout, if it is installed."""
     if body_model.shape_space == OPEN_BODY:
         return TextureAtlas.open_body()
     released = checkpoints.find("smpl-texture")

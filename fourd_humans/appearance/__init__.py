@@ -1,1 +1,1 @@
-"""What people look like: their texture maps, and how far two of them differ."""
+"""Appearance: texture maps of people, and distances between them."""

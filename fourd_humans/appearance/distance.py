@@ -1,6 +1,6 @@
-"""How far apart two people's looks are: the `r` of the tracker's cost, 0 for the same look.
+"""Appearance distance: the `r` of the tracker's cost, 0 for equal textures.
 
-The cost takes looks to be Cauchy distributed: a distance of 1 / 4.0536 is what half of a person's own pairs exceed.
+The cost assumes a Cauchy distribution: half of the pairs of one person's textures are farther apart than 1 / 4.0536.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ DISTANCE_SCALE = 100.0
 
 # See docs/tracking.md for how these were chosen.
 PATCH = 16  # texels on a side: about 12 cm of clothing
-BRIGHTNESS_COUNTS = 0.3  # what a difference in overall brightness counts: light changes, clothes do not
+BRIGHTNESS_WEIGHT = 0.3  # of a difference in overall brightness: light changes, clothes do not
 SCALE = 28.0  # squared colour distance to r
-DOUBT = 0.8  # r of a pair of which nothing is seen in both: between what pairs of the same and of others have
-DOUBT_AREA = 0.02  # square metres seen in both that weigh as much as that doubt
+PRIOR = 0.8  # r without texels visible in both textures: between that of pairs of one person and of two
+PRIOR_AREA = 0.02  # square metres visible in both that weigh as much as the prior
 
 
 class EncoderDistance:
-    """The released distance: both textures, cut down to the texels seen in both, embedded and compared.
+    """The released distance: both textures, restricted to the texels visible in both, are encoded and compared.
 
     batch_size: pairs embedded at a time, which bounds the memory.
     """
@@ -58,16 +58,16 @@ class EncoderDistance:
 
 
 class ColourDistance:
-    """A distance that needs no weights: the mean squared difference of the colours seen in both textures.
+    """A distance that needs no weights: the mean squared difference of the colours visible in both textures.
 
-    Colours are averaged over patches of 16x16 texels first, so that a body that does not sit quite right on its person
-    does not matter, and weighed by the skin's area, of which the head has a fiftieth but a third of the texels. With
-    little seen in both, the distance tends to one that speaks neither for nor against the pair. All pairs are compared
-    at once in a few matrix products.
+    Colours are first averaged over patches of 16x16 texels, which makes the distance robust to bodies that are slightly
+    misplaced, and weighted by the surface area: the head has a fiftieth of the area but a third of the texels. With
+    little visible in both, the distance tends to a prior between that of pairs of one person and of two. All pairs are
+    compared at once in a few matrix products.
     """
 
     def __init__(self, areas: Float) -> None:
-        """areas: (256, 256) square metres of skin that each texel shows, 0 where it shows none; see `texel_areas`."""
+        """areas: (256, 256) square metres of surface of each texel, 0 where it shows none; see `texel_areas`."""
         side = TEXTURE_SIZE // PATCH
         row, column = np.divmod(np.arange(TEXTURE_SIZE**2), TEXTURE_SIZE)
         patches = row // PATCH * side + column // PATCH
@@ -94,13 +94,13 @@ class ColourDistance:
             squared += (from_old * a) @ new_seen.T - 2 * from_old @ from_new.T + weight @ (from_new * b).T
             brightness += from_old @ new_seen.T - weight @ from_new.T
         brightness_part = (brightness / area) ** 2 / len(old)
-        difference = np.maximum(squared / area - (1 - BRIGHTNESS_COUNTS) * brightness_part, 0)
+        difference = np.maximum(squared / area - (1 - BRIGHTNESS_WEIGHT) * brightness_part, 0)
 
-        distance = (SCALE * difference * area + DOUBT * DOUBT_AREA) / (area + DOUBT_AREA)
+        distance = (SCALE * difference * area + PRIOR * PRIOR_AREA) / (area + PRIOR_AREA)
         return distance[row_of_pair, column_of_pair]
 
     def _describe(self, textures: Sequence[NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of each patch the share that is seen, (N, P), and the mean colour of that, (3, N, P)."""
+        """For each patch the share that is visible (N, P), and its mean colour (3, N, P)."""
         seen = np.zeros((len(textures), len(self.patch_areas)))
         colours = np.zeros((3, *seen.shape))
         for person, texture in enumerate(textures):
@@ -111,7 +111,7 @@ class ColourDistance:
 
 @njit(nogil=True, cache=True)
 def _average(texture, texels, areas, patches, seen, colours):  # type: ignore[no-untyped-def]
-    """Area and mean colour of what is seen of each patch, into `seen` (P,) and `colours` (3, P), which start at 0."""
+    """Visible area and its mean colour of each patch, written to `seen` (P,) and `colours` (3, P), which start at 0."""
     for t in range(len(texels)):
         texel, patch = texels[t], patches[t]
         if texture[3, texel] > 0.5:
@@ -133,7 +133,7 @@ def build(
 
 
 def texel_areas(atlas: TextureAtlas, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> Float:
-    """(256, 256) square metres of skin that each texel of the atlas shows, on a body with these vertices (V, 3)."""
+    """(256, 256) square metres of surface that each texel of the atlas shows, on a body with these vertices (V, 3)."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     face_areas = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     shown = atlas.faces_of_texels >= 0

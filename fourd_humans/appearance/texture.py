@@ -1,8 +1,8 @@
-"""Texture maps of the people in a picture: every texel that is in view takes the colour of the pixel it projects to.
+"""Texture maps of the people in a frame: every visible texel takes the colour of the pixel it projects to.
 
-As in PHALP, with what the supplement of Humans in 4D adds (S.6): pixels outside the person's mask are not used. A texel
-is in view where its surface point faces the camera and is the nearest surface of all people in the frame, so that
-whoever stands in front does not lend their clothes to the one behind.
+As in PHALP, with the addition of the supplement of Humans in 4D (S.6): pixels outside the person's mask are not used. A
+texel is visible where its surface point faces the camera and is the nearest surface of all people in the frame, so that
+a person in front does not colour the one behind.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from fourd_humans.geometry.camera import Intrinsics
 from fourd_humans.geometry.rasteriser import NEAR, rasterise
 from fourd_humans.people import TEXTURE_SIZE, Bodies, Detections, Float, Frame, Mask
 
-WINDOW_SIZE = 256  # pixels: the longer side of the picture of one person that texels are looked up in
+WINDOW_SIZE = 256  # pixels: longer side of the image of one person that texels are sampled from
 DEPTH_TOLERANCE = 0.02  # metres that a visible point may lie behind the depth buffer
-LEAST_COSINE = 0.2  # between the surface's normal and the line of sight
+MIN_COSINE = 0.2  # between the surface's normal and the line of sight
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 TEXTURE_SCALE = 5.0  # what normalised colours are divided by
-BATCH_SIZE = 32  # people skinned at a time, which bounds the memory
+BATCH_SIZE = 32  # people posed at a time, which bounds the memory
 
 
 class Appearance:
     """Fills in the texture of every body.
 
-    body_model: the one that the bodies were recovered with; its device does the skinning.
-    atlas: which surface point each texel shows, for that model's faces.
+    body_model: the one that the bodies were recovered with; its device poses the meshes.
+    atlas: the surface point of each texel, for that model's faces.
     """
 
     def __init__(self, body_model: BodyModel, atlas: TextureAtlas) -> None:
@@ -90,7 +90,7 @@ class Appearance:
             _fill_texture(
                 picture, usable, depth, skin, self.faces, self.texels, self.texel_faces, self.texel_weights,
                 np.array([seen_through.focal_length, *seen_through.principal_point]),
-                textures[person].reshape(4, -1), IMAGENET_MEAN, IMAGENET_DEVIATION * TEXTURE_SCALE,
+                textures[person].reshape(4, -1), IMAGENET_MEAN, IMAGENET_STD * TEXTURE_SCALE,
             )  # fmt: skip
         return textures
 
@@ -106,18 +106,18 @@ class _Window:
     scale: float
 
     def intrinsics(self, full: Intrinsics) -> Intrinsics:
-        """The camera that sees the enlarged window, from the one that sees the frame."""
+        """The camera of the resized window, from that of the frame."""
         x, y = full.principal_point
         return Intrinsics(full.focal_length * self.scale, ((x - self.left) * self.scale, (y - self.top) * self.scale))
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The enlarged or reduced window of the frame; reducing averages, so that a texel is not one noisy pixel."""
+        """The resized window of the frame; reducing it averages, so that a texel is not one noisy pixel."""
         part = image[self.top : self.bottom, self.left : self.right]
         method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(part, None, fx=self.scale, fy=self.scale, interpolation=method), np.uint8)
 
     def cut_mask(self, mask: Mask) -> NDArray[np.bool_]:
-        """The same of a mask."""
+        """The same for a mask."""
         part = np.zeros((self.bottom - self.top, self.right - self.left), np.uint8)
         h, w = mask.pixels.shape
         top, left = max(mask.top, self.top), max(mask.left, self.left)
@@ -143,7 +143,7 @@ def _overlap(box: NDArray, boxes: NDArray) -> NDArray[np.bool_]:
 
 
 def _window(extent: NDArray, size: tuple[int, int]) -> _Window | None:
-    """The window for a mesh of this extent in a frame of `size` (height, width); None where nothing of it is in it."""
+    """The window for a mesh of this extent in a frame of `size` (height, width); None if it lies outside the frame."""
     height, width = size
     left, top = (int(c) for c in np.floor(np.clip(extent[:2], 0, (width, height))))
     right, bottom = (int(c) for c in np.ceil(np.clip(extent[2:], 0, (width, height))))
@@ -173,7 +173,7 @@ def _fill_texture(  # type: ignore[no-untyped-def]
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         toward = -(nx * a[0] + ny * a[1] + nz * a[2])
         length = np.sqrt((nx * nx + ny * ny + nz * nz) * (a[0] * a[0] + a[1] * a[1] + a[2] * a[2]))
-        facing[f] = toward > LEAST_COSINE * length
+        facing[f] = toward > MIN_COSINE * length
 
     height, width = mask.shape
     for t in range(len(texels)):

@@ -34,7 +34,7 @@ class Failure(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """Knows its commands' names and one-line helps, and imports ``fourd_humans.cli.NAME:NAME`` when one is used."""
+    """Has its commands' names and one-line helps, and imports ``fourd_humans.cli.NAME:NAME`` when one is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what goes wrong becomes one line and an exit code, unless --verbose asks for the traceback.
+        """Run the command; errors become one line and an exit code, and with --verbose a traceback.
 
         2: the request was wrong. 1: it failed. 130: interrupted.
         """

@@ -62,7 +62,7 @@ def _models(command: _Command) -> _Command:
         click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]"),
         click.option("--config", "config_file", type=_PATH, metavar="FILE", help="Settings as YAML."),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting. Repeat for more."),
-        click.option("--predictions", type=_EXISTING, metavar="PATH", help="What to measure; without, a model is run."),
+        click.option("--predictions", type=_EXISTING, metavar="PATH", help="What to measure.  [default: run a model]"),
     )
     for option in options:
         command = option(command)
@@ -331,7 +331,7 @@ def _predictions(
 
 def _refuse_model_options(model: Mapping[str, Any]) -> None:
     if any(model.values()):
-        raise UsageError("--predictions are measured as they are: --model, --device, --config and --set do not apply")
+        raise UsageError("--predictions are evaluated as they are: --model, --device, --config and --set do not apply")
 
 
 def _same_run(folder: Path, config: str) -> None:

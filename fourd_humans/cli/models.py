@@ -1,4 +1,4 @@
-"""``4dhumans models``: what the package can use, what is here, and how it gets here."""
+"""``4dhumans models``: list, download, check and add model files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_models(as_json: bool) -> None:
-    """What there is, with size, licence, source and status."""
+    """List all models with size, licence, source and status."""
     described = [_describe(entry) for entry in ENTRIES.values()] + [_describe_smpl()]
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -44,9 +44,9 @@ def list_models(as_json: bool) -> None:
 
 @models.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--mirror", metavar="URL", envvar="FOURD_HUMANS_MIRROR", help="Fetch files of the same names from here.")
-@click.option("--from", "local", metavar="FOLDER", type=click.Path(path_type=Path), help="Take them from a folder.")
-@click.option("--force", is_flag=True, help="Also where it is installed.")
+@click.option("--mirror", metavar="URL", envvar="FOURD_HUMANS_MIRROR", help="Download from this address instead.")
+@click.option("--from", "local", metavar="FOLDER", type=click.Path(path_type=Path), help="Copy from a folder instead.")
+@click.option("--force", is_flag=True, help="Also if it is installed.")
 def download(names: tuple[str, ...], mirror: str | None, local: Path | None, force: bool) -> None:
     """Download and install model files; without NAMES, all that the paper model uses (SMPL apart).
 
@@ -75,7 +75,7 @@ def download(names: tuple[str, ...], mirror: str | None, local: Path | None, for
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Compare installed files with the checksums recorded when they were installed (all of them by default)."""
+    """Compare installed files (by default all) with the checksums recorded at installation."""
     chosen = [_entry(name).name for name in names] or [name for name in ENTRIES if checkpoints.installed(name)]
     if not chosen:
         click.echo("nothing is installed")
@@ -92,7 +92,7 @@ def verify(ctx: click.Context, names: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("name", required=False)
 def path(name: str | None) -> None:
-    """Print where model files are kept, or the file of one model."""
+    """Print the folder of model files, or the file of one model."""
     if name is None:
         click.echo(home())
         return
@@ -107,8 +107,8 @@ def path(name: str | None) -> None:
 def add_smpl(files: tuple[Path, ...]) -> None:
     """Add your own copy of SMPL, and SMPL_to_J19.pkl if you have it.
 
-    FILE is basicModel_neutral_lbs_10_207_0_v1.0.0.pkl or SMPL_NEUTRAL.pkl, as its licensor gives it to you, or an
-    .npz with the same arrays. Nothing in the file is run: it is read, checked, and stored as plain arrays.
+    FILE is basicModel_neutral_lbs_10_207_0_v1.0.0.pkl or SMPL_NEUTRAL.pkl from its licensor, or an .npz with the same
+    arrays. The file is read without running code in it, checked, and stored as plain arrays.
     """
     from fourd_humans.body.loading import import_smpl
 

@@ -22,7 +22,7 @@ from fourd_humans.errors import UsageError
 @click.option("--alpha", type=float, metavar="SHARE", help="Opacity of the bodies, 0 to 1.")
 @click.option(
     "--depth-scale", type=float, metavar="FACTOR",
-    help="Factor on depths in the side and top views.  [default: as an ordinary lens would have them]",
+    help="Factor on depths in the side and top views.  [default: as with an ordinary lens]",
 )  # fmt: skip
 @click.option("--actions", "actions_file", type=click.Path(path_type=Path), metavar="CSV",
               help="Write at each person what 'actions' recognised, from its csv.")  # fmt: skip
@@ -62,7 +62,7 @@ def render(
     config = apply_settings(config, settings)
     output = output or results.with_suffix(".mp4")
     if output.exists() and output.resolve() in (results.resolve(), source.resolve()):
-        raise UsageError(f"{output} is what is to be read; choose another file with --output")
+        raise UsageError(f"{output} is an input; choose another file with --output")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")
 

@@ -21,10 +21,10 @@ from fourd_humans.video.frames import parse_position
 if TYPE_CHECKING:
     from fourd_humans.batch.work import Request
 
-MODEL_HELP = """lite: built in. paper: the published system, whose weights '4dhumans models' gets. auto: paper if its
+MODEL_HELP = """lite: built in. paper: the published system, from '4dhumans models download'. auto: paper if its
 weights are installed.  [default: lite]"""
-STOPPING = "Stopping: finishing what is under way and keeping the results (Ctrl-C again to give up)."
-BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earlier results, not from a detector."
+STOPPING = "Stopping: finishing frames in progress and keeping the results (Ctrl-C again to quit at once)."
+BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier results instead of detecting them."
 
 
 @click.command()
@@ -43,7 +43,7 @@ BOXES_HELP = "Take the people's boxes from a MOT text file, a COCO json or earli
 @click.option("--model", type=click.Choice(["lite", "paper", "auto"]), help=MODEL_HELP)
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
 @click.option("--boxes", type=click.Path(path_type=Path), metavar="FILE", help=BOXES_HELP)
-@click.option("--start", metavar="WHEN", help="Begin at this frame (120) or time (4s, 4.5s, 1:04).")
+@click.option("--start", metavar="WHEN", help="First frame (120) or time (4s, 4.5s, 1:04).")
 @click.option("--end", metavar="WHEN", help="End before this frame or time.")
 @click.option("--focal", type=float, metavar="PIXELS", help="Focal length of the camera.")
 @click.option("--fov", type=float, metavar="DEGREES",
@@ -121,7 +121,7 @@ def track(
         format="%(message)s", level=logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
     )
 
-    # Everything heavy is imported after the options have been read, so that mistakes in them are told at once.
+    # Everything heavy is imported after the options have been read, so that mistakes in them are reported at once.
     from fourd_humans.batch.work import Request
     from fourd_humans.exports import check_formats
 
@@ -248,7 +248,7 @@ def configuration(
 
 
 def _model(asked_for: dict[str, Any]) -> Literal["lite", "paper"]:
-    """The model that is asked for, by whom it is asked for; lite if nobody asks."""
+    """The model that the options, --set and the file ask for (None: not at all); lite if none does."""
     models = {where: name for where, name in asked_for.items() if name is not None}
     for where, name in models.items():
         if name == "auto":
@@ -263,7 +263,7 @@ def _model(asked_for: dict[str, Any]) -> Literal["lite", "paper"]:
 
 
 class _StopOnSignal:
-    """Turns the first Ctrl-C (or a polite kill) into a request to finish; the second one interrupts at once."""
+    """Turns the first Ctrl-C (or SIGTERM) into a request to finish; the second one interrupts at once."""
 
     def __init__(self, quiet: bool, message: str = STOPPING) -> None:
         self._stop, self._quiet, self._message = False, quiet, message

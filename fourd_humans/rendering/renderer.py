@@ -56,13 +56,13 @@ class Renderer:
         backend: Literal["numba", "pyrender"] = "numba",
     ) -> None:
         if not views or len(set(views)) < len(views) or not set(views) <= set(VIEWS):
-            raise UsageError(f"the views must be some of {', '.join(VIEWS)}, each once, not '{','.join(views)}'")
+            raise UsageError(f"views must be some of {', '.join(VIEWS)}, each once, not '{','.join(views)}'")
         if not 1 <= supersample <= 8:
-            raise UsageError(f"supersampling takes 1 to 8 samples per pixel and direction, not {supersample}")
+            raise UsageError(f"supersample must be 1 to 8 samples per pixel and direction, not {supersample}")
         if not 0 <= alpha <= 1:
-            raise UsageError(f"the opacity (alpha) must lie between 0 and 1, not {alpha}")
+            raise UsageError(f"alpha, the opacity, must be 0 to 1, not {alpha}")
         if depth_scale is not None and not 0 < depth_scale < np.inf:
-            raise UsageError(f"the depth scale must be a positive number, not {depth_scale}")
+            raise UsageError(f"depth_scale must be a positive number, not {depth_scale}")
         self._body_model = body_model
         self._faces = np.ascontiguousarray(body_model.faces, dtype=np.int64)
         self._views = tuple(view for view in VIEWS if view in views)

@@ -48,7 +48,7 @@ def _drawn(source: Source, frames: Iterable[TrackedFrame], draw: Draw) -> Iterat
             while picture is not None and picture.index < frame.index:
                 picture = next(pictures, None)
             if picture is None or picture.index > frame.index:
-                raise FourDHumansError(f"{source.path} has no frame {frame.index}, which the results speak of")
+                raise FourDHumansError(f"{source.path} has no frame {frame.index}, which the results contain")
             if not isinstance(picture, Frame):
                 continue
             if picture.size != frame.size:

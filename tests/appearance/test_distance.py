@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.appearance.distance import DOUBT, ColourDistance, EncoderDistance, texel_areas
+from fourd_humans.appearance.distance import PRIOR, ColourDistance, EncoderDistance, texel_areas
 from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
@@ -63,11 +63,11 @@ def test_only_what_is_seen_in_both_counts(distance: ColourDistance) -> None:
 
 
 def test_is_neutral_where_nothing_is_seen_in_both(distance: ColourDistance) -> None:
-    assert one(distance, look(clothes(0), TOP), look(clothes(1), ~TOP)) == pytest.approx(DOUBT, rel=0.01)
-    assert one(distance, look(clothes(0), ~ALL), look(clothes(1))) == pytest.approx(DOUBT, rel=0.01)
+    assert one(distance, look(clothes(0), TOP), look(clothes(1), ~TOP)) == pytest.approx(PRIOR, rel=0.01)
+    assert one(distance, look(clothes(0), ~ALL), look(clothes(1))) == pytest.approx(PRIOR, rel=0.01)
     speck = np.zeros_like(ALL)
     speck[100:102, 100:102] = True
-    assert one(distance, look(clothes(0), speck), look(clothes(1))) == pytest.approx(DOUBT, rel=0.3)
+    assert one(distance, look(clothes(0), speck), look(clothes(1))) == pytest.approx(PRIOR, rel=0.3)
 
 
 def test_brightness_counts_less_than_colour(distance: ColourDistance) -> None:

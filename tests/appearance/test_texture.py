@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourd_humans.appearance.texture import IMAGENET_DEVIATION, IMAGENET_MEAN, Appearance
+from fourd_humans.appearance.texture import IMAGENET_MEAN, IMAGENET_STD, Appearance
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.camera import project, released_intrinsics
@@ -62,7 +62,7 @@ def positions() -> np.ndarray:
 
 def colours(texture: np.ndarray) -> np.ndarray:
     """(4, 256, 256) to (256, 256, 3) in 0..255."""
-    return (texture[:3].transpose(1, 2, 0) * 5 * IMAGENET_DEVIATION + IMAGENET_MEAN) * 255
+    return (texture[:3].transpose(1, 2, 0) * 5 * IMAGENET_STD + IMAGENET_MEAN) * 255
 
 
 def surface_points(body_model: BodyModel, bodies: Bodies) -> np.ndarray:

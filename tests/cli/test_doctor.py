@@ -24,10 +24,10 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def look(monkeypatch):
-    """Run ``doctor`` with only some of its looks; returns the findings by name, and the exit code."""
+    """Run ``doctor`` with only some of its checks; returns the findings by name, and the exit code."""
 
     def look(*names):
-        monkeypatch.setattr(diagnosis, "_LOOKS", {name: diagnosis._LOOKS[name] for name in names})
+        monkeypatch.setattr(diagnosis, "_CHECKS", {name: diagnosis._CHECKS[name] for name in names})
         answer = CliRunner().invoke(main, ["doctor", "--json"])
         report = json.loads(answer.output)
         assert report["ok"] == (answer.exit_code == 0)
