@@ -17,14 +17,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from fourd_humans.appearance.settings import AppearanceSettings
 from fourd_humans.detection.settings import AnyDetectorSettings, MoveNetSettings, ViTDetSettings
-from fourd_humans.errors import UsageError
+from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.files.text import parse_yaml, read_yaml
 from fourd_humans.motion.settings import MotionSettings
 from fourd_humans.recovery.settings import AnyRecoverySettings, HMR2Settings, LandmarkSettings
 from fourd_humans.rendering.settings import RenderSettings
 from fourd_humans.settings import DEVICE, Number, Settings, deep_update, explain, nested, short, split_list
 from fourd_humans.tracking.settings import TrackingSettings
-
-LARGEST_FILE = 1_000_000  # bytes of a configuration file
 
 
 class CameraSettings(Settings):
@@ -101,12 +100,9 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     Raises: UsageError naming the file, for what is too large, not YAML, or not a mapping.
     """
     try:
-        if Path(path).stat().st_size > LARGEST_FILE:
-            raise UsageError(f"the configuration {path} is larger than {LARGEST_FILE // 1000} kB")
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
+        loaded = read_yaml(path)
+    except FourDHumansError as error:
+        raise UsageError(f"the configuration cannot be read: {error}") from error
     if not isinstance(loaded or {}, dict):
         raise UsageError(f"the configuration {path} must be a mapping such as 'tracking: {{max_age: 60}}'")
     return loaded or {}
@@ -135,8 +131,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set takes key=value, as in tracking.max_age=60, not '{short(setting)}'")
         try:
-            value = yaml.safe_load(text)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            value = parse_yaml(text)
+        except ValueError as error:
             raise UsageError(f"--set {short(key)}: '{short(text)}' cannot be read as a value") from error
         changes = deep_update(changes, nested(key.strip().split("."), value))
     return changes
