@@ -40,7 +40,7 @@ def test_defaults_of_the_detectors():
         for key in re.findall(r"`(\w+)`", row["setting"]):
             for model, values in told.items():
                 if row[f"`{model}`"] != "–":
-                    values[key] = yaml.safe_load(row[f"`{model}`"])
+                    values[key] = yaml.safe_load(row[f"`{model}`"].strip("`"))
     for model, values in told.items():
         settings = default_config(model).detection.model_dump(exclude={"backend"})
         assert values == settings
@@ -53,7 +53,7 @@ def test_defaults_of_a_group(document, group):
     for row in table_with(text, "setting", "default"):
         key = row["setting"].strip("`")
         assert key.startswith(f"{group}."), key
-        told[key.removeprefix(f"{group}.")] = yaml.safe_load(row["default"])
+        told[key.removeprefix(f"{group}.")] = yaml.safe_load(row["default"].strip("`"))
     assert told == getattr(default_config(), group).model_dump(mode="json")
 
 
