@@ -2,8 +2,8 @@
 
 Gu et al., "AVA: A Video Dataset of Spatio-temporally Localized Atomic Visual Actions", CVPR 2018, section 5, in the
 numbers of its official evaluation: within a frame, a class's boxes in the order of their scores each go to the ground
-truth they overlap most, and only the first there is right; the average precision is the area under the precision made
-monotone.
+truth they overlap most, and only the first there is correct; the average precision is the area under the precision made
+monotone. Of equal scores the later detection comes first, as in the official evaluation.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import csv
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.geometry.boxes import intersection_over_union
@@ -83,30 +84,33 @@ def average_precision(truth: BoxesByFrame, detections: BoxesByFrame, iou: float 
     correct: list[bool] = []
     scores: list[float] = []
     for key, boxes in detections.items():
-        ranked = sorted(boxes, key=lambda box: -box.score)
-        correct += _right(ranked, truth.get(key, []), iou)
+        ranked = [boxes[i] for i in _best_first([box.score for box in boxes])]
+        correct += _correct(ranked, truth.get(key, []), iou)
         scores += [box.score for box in ranked]
-    hits = np.asarray(correct, float)[np.argsort(-np.asarray(scores), kind="stable")]
-    true_positives = np.cumsum(hits)
-    precision = true_positives / np.arange(1, len(hits) + 1)
+    true_positives = np.cumsum(np.asarray(correct, float)[_best_first(scores)])
+    precision = true_positives / np.arange(1, len(scores) + 1)
     monotone = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(true_positives / positives, prepend=0.0) * monotone).sum())
 
 
-def _right(ranked: list[LabelledBox], truth: list[LabelledBox], iou: float) -> list[bool]:
+def _best_first(scores: Sequence[float]) -> NDArray[np.intp]:
+    """Indices by falling score, of equal scores the last first."""
+    return np.argsort(np.asarray(scores, float), kind="stable")[::-1]
+
+
+def _correct(ranked: list[LabelledBox], truth: list[LabelledBox], iou: float) -> list[bool]:
     """Which of the boxes, best first, are the first on a ground truth box that they overlap enough."""
     if not truth or not ranked:
         return [False] * len(ranked)
     overlap = intersection_over_union(np.array([b.box for b in ranked]), np.array([b.box for b in truth]))
     best = overlap.argmax(1)
     taken: set[int] = set()
-    right = []
+    correct = []
     for row, target in enumerate(best.tolist()):
-        hit = overlap[row, target] >= iou and target not in taken
-        right.append(bool(hit))
-        if hit:
+        correct.append(bool(overlap[row, target] >= iou and target not in taken))
+        if correct[-1]:
             taken.add(target)
-    return right
+    return correct
 
 
 def read_boxes(
@@ -141,8 +145,24 @@ def read_boxes(
             frames[video, timestamp].append(LabelledBox((x1, y1, x2, y2), action, score))
     if scored and most_per_frame is not None:
         for key, boxes in frames.items():
-            frames[key] = heapq.nlargest(most_per_frame, boxes, key=lambda box: box.score)
+            frames[key] = _best_of_frame(boxes, most_per_frame)
     return dict(frames), ignored
+
+
+def _best_of_frame(boxes: Sequence[LabelledBox], most: int) -> list[LabelledBox]:
+    """The `most` boxes of best score, best first.
+
+    Equal scores are chosen and ordered as in the official evaluation, which keeps a heap of score, class and box.
+    """
+    heap: list[tuple[tuple[float, ...], int]] = []
+    for number, box in enumerate(boxes):
+        x1, y1, x2, y2 = box.box
+        entry = (box.score, box.action, y1, x1, y2, x2), number
+        if len(heap) < most:
+            heapq.heappush(heap, entry)
+        elif box.score > heap[0][0][0]:
+            heapq.heapreplace(heap, entry)
+    return [boxes[number] for (score, *_), number in sorted(heap, key=lambda entry: -entry[0][0])]
 
 
 def _of_class(frames: BoxesByFrame, action: int) -> BoxesByFrame:
