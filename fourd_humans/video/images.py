@@ -17,6 +17,7 @@ from fourd_humans.video.frames import BadFrame, Position, Source, is_past
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )  # also some that Pillow may not read: FFmpeg would take a phone's picture for a video of its tiles
+TIFF_BITS = 258  # the tag that tells the bits of a sample
 FOLDER_FRAME_RATE = 30.0
 """Frames per second of a folder of images, which says nothing about time."""
 
@@ -74,9 +75,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            if image.mode.startswith("I"):  # one channel of 16 bits, which Pillow would clip instead of scaling
-                grey = np.clip(np.asarray(image), 0, 65535) >> 8
-                return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+            if image.mode.startswith("I"):  # one channel of integers, which Pillow would clip instead of scaling
+                return np.repeat(_as_bytes(np.asarray(image), image)[..., None], 3, axis=2)
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
         raise FourDHumansError(f"{path} is no image that can be read; convert it to JPEG or PNG") from error
@@ -85,9 +85,17 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise FourDHumansError(f"cannot read the image {path}: {reason}") from error
 
 
+def _as_bytes(grey: NDArray[np.integer], image: Image.Image) -> NDArray[np.uint8]:
+    """Integers of 16 bits as bytes; those of 32 bits are of 8 bits where none is larger, and otherwise of 16."""
+    stored_bits = getattr(image, "tag_v2", {}).get(TIFF_BITS, (16,))[0]
+    shift = 0 if stored_bits == 32 and grey.max(initial=0) <= 255 else 8
+    return (np.clip(grey, 0, 65535) >> shift).astype(np.uint8)
+
+
 def _images_in(folder: Path) -> list[Path]:
     try:
-        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+        images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+        found = [p for p in images if p.is_file()]
     except OSError as error:
         raise FourDHumansError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not found:

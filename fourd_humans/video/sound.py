@@ -26,7 +26,7 @@ def add_sound(output: OutputContainer, path: Path, begin: float) -> Iterator[tup
         warning.
     """
     try:
-        source = av.open(f"file:{path}")
+        source = av.open(f"file:{path}", metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         log.warning("the sound of %s is left out: %s", path, error.strerror)
         return iter(())

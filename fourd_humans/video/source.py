@@ -25,6 +25,8 @@ def open_source(path: Path | str, start: Position | None = None, end: Position |
     check_range(start, end)
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
+    if not (path.is_dir() or path.is_file()):  # a pipe would be waited for
+        raise UsageError(f"{path} is neither a file nor a folder")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return open_images(path, start, end)
     return open_video(path, start, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import os
+import logging
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +24,12 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
 from fourd_humans.video.frames import BadFrame, Position, Source, is_past
 
-DECODER_THREADS = 4  # each holds a frame back, and those held back when a damaged end is reached are lost
+MAX_PIXEL_ASPECT = 8  # ratios of a pixel's width to its height beyond this, or its inverse, are taken for a mistake
 REORDERING = 64  # packets: no codec stores a frame that far from its place in the order of display
 READ_ERRORS = 100  # in a row, before the rest of a file is given up
 DAMAGED = "the picture is damaged"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class _Lost:
 def open_video(path: Path, start: Position | None = None, end: Position | None = None) -> Source:
     """A video file: upright, in square pixels, with the timestamps of its frames.
 
-    A frame that is damaged or cannot be decoded comes as a `BadFrame`, and so does what a truncated file lacks. Reading
-    starts at the last keyframe before `start`; frame numbers are those of the whole video all the same.
+    A frame that is damaged or cannot be decoded comes as a `BadFrame`, and one more marks where a truncated file ends.
+    Reading starts at the last keyframe before `start`; frame numbers are those of the whole video all the same.
 
     Raises: UsageError where the part asked for lies outside; FourDHumansError where there is no video to read.
     """
@@ -96,14 +98,17 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
 def _read(path: Path, keyframe: _Keyframe, start: Position | None, end: Position | None) -> Iterator[Frame | BadFrame]:
     with _open(path) as container:
         stream = _video_stream(container, path)
-        stream.codec_context.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(DECODER_THREADS, os.cpu_count() or 1)
+        # One thread: more would lose the frames that they hold back when they reach a damaged end, and what they make
+        # of damaged frames changes from run to run. One decodes several times as fast as the chain takes frames.
+        stream.codec_context.thread_count = 1
         if keyframe.timestamp is not None and not _seek(container, stream, keyframe.timestamp):
             yield from _read(path, _Keyframe(), start, end)
             return
         frame_rate = _frame_rate(stream)
         index, origin, time = keyframe.index, keyframe.origin, 0.0
-        for picture in _pictures(container, stream):
+        pixel_aspect = _pixel_aspect(stream, path)
+        packets = _Packets(container, stream)
+        for picture in _pictures(packets, stream):
             if picture.pts is None or stream.time_base is None:
                 time = index / frame_rate
             else:
@@ -114,14 +119,14 @@ def _read(path: Path, keyframe: _Keyframe, start: Position | None, end: Position
             if is_past(end, index, time):
                 return
             if start is None or is_past(start, index, time):
-                yield _convert(picture, stream, index, time)
+                yield _convert(picture, pixel_aspect, index, time)
             index += 1
-        if announced := _missing(container, stream, index, time):
+        if announced := _missing(container, stream, keyframe.index + packets.count, packets.end):
             reason = f"the file ends at {time:.1f} s of the {announced:.1f} s it announces: it seems to be truncated"
             yield BadFrame(index, time + 1 / frame_rate, _name(index), reason)
 
 
-def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | _Lost]:
+def _pictures(packets: _Packets, stream: VideoStream) -> Iterator[VideoFrame | _Lost]:
     """What the decoder gives, in the order of display, and in their places the frames that it failed on.
 
     A failing decoder does not say on which frame it failed, and may say so later; but frames come out in the order of
@@ -130,7 +135,7 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
     """
     waiting: list[int] = []  # a heap of timestamps that went in and have not come out
     failure: str | None = None
-    for packet in chain(_packets(container, stream), [None]):
+    for packet in chain(packets, [None]):
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(waiting, packet.pts)
         try:
@@ -154,18 +159,35 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
         yield _Lost(timestamp, failure or DAMAGED)
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The stream's packets, going on behind a place that cannot be read."""
-    errors = 0
-    while errors <= READ_ERRORS:
-        try:
-            for packet in container.demux(stream):
-                errors = 0
-                if packet.size:
-                    yield packet
-            return
-        except FFmpegError:
-            errors += 1
+class _Packets:
+    """The packets of one stream, going on behind a place that cannot be read.
+
+    count: how many there were so far. end: seconds at which the last packet of any stream ended, in the file's time.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.container, self.stream = container, stream
+        self.count, self.end = 0, 0.0
+
+    def __iter__(self) -> Iterator[Packet]:
+        errors = 0
+        while errors <= READ_ERRORS:
+            try:
+                for packet in self.container.demux():
+                    errors = 0
+                    if not packet.size:
+                        continue
+                    self._note_end(packet)
+                    if packet.stream_index == self.stream.index:
+                        self.count += 1
+                        yield packet
+                return
+            except FFmpegError:
+                errors += 1
+
+    def _note_end(self, packet: Packet) -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
 
 def _find_keyframe(container: InputContainer, stream: VideoStream, start: Position) -> _Keyframe:
@@ -176,7 +198,7 @@ def _find_keyframe(container: InputContainer, stream: VideoStream, start: Positi
     timestamps: list[int] = []
     keyframes: list[int] = []
     beyond = 0
-    for packet in _packets(container, stream):
+    for packet in _Packets(container, stream):
         if packet.is_discard:
             continue
         if packet.pts is None or stream.time_base is None:
@@ -199,27 +221,33 @@ def _find_keyframe(container: InputContainer, stream: VideoStream, start: Positi
 def _seek(container: InputContainer, stream: VideoStream, timestamp: int) -> bool:
     """Go to a keyframe; whether that led to one from which decoding reaches it, which not all formats promise."""
     container.seek(timestamp, stream=stream)
-    packet = next(_packets(container, stream), None)
+    packet = next(iter(_Packets(container, stream)), None)
     container.seek(timestamp, stream=stream)
     return packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= timestamp
 
 
-def _convert(picture: VideoFrame | _Lost, stream: VideoStream, index: int, time: float) -> Frame | BadFrame:
+def _convert(picture: VideoFrame | _Lost, pixel_aspect: float, index: int, time: float) -> Frame | BadFrame:
     if isinstance(picture, _Lost):
         return BadFrame(index, time, _name(index), picture.reason)
-    width = max(round(picture.width * (stream.sample_aspect_ratio or 1)), 1)
+    width = max(round(picture.width * pixel_aspect), 1)
     try:
         image = picture.to_ndarray(format="rgb24", width=width, height=picture.height).astype(np.uint8, copy=False)
     except (FFmpegError, ValueError) as error:
         return BadFrame(index, time, _name(index), f"its pixels cannot be converted: {error}")
-    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        image = _upright(image, np.frombuffer(bytes(matrix), np.int32))
-    return Frame(index, time, _name(index), image)
+    return Frame(index, time, _name(index), _upright(image, picture))
 
 
-def _upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Turn and mirror as the matrix's first two columns [a b; c d] say, which take (x, y) to (ax + cy, bx + dy).
+def _upright(image: NDArray[np.uint8], picture: VideoFrame) -> NDArray[np.uint8]:
+    """The image rotated, and mirrored, as the picture's display matrix says."""
+    try:
+        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV gives no access to any of it beside a kind that it does not know, as EXIF
+        return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
+    return image if matrix is None else _displayed(image, np.frombuffer(bytes(matrix), np.int32))
+
+
+def _displayed(image: NDArray[np.uint8], display_matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Rotate and mirror as the matrix's first two columns [a b; c d] say, which take (x, y) to (ax + cy, bx + dy).
 
     Of its nine numbers (row by row, 3x3) only their signs and which of them dominate matter here.
     """
@@ -229,18 +257,32 @@ def _upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32]) -> NDA
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _missing(container: InputContainer, stream: VideoStream, count: int, time: float) -> float | None:
-    """The duration in seconds that the file announces, where it ends well before that."""
-    if stream.duration and stream.time_base and stream.frames:
-        announced, tolerance = float(stream.duration * stream.time_base), 1.5 / _frame_rate(stream)
-        return announced if count < stream.frames and time + tolerance < announced else None
-    announced = (container.duration or 0) / av.time_base  # of all its streams, which seldom end together
-    return announced if time + 1 < announced else None
+def _pixel_aspect(stream: VideoStream, path: Path) -> float:
+    """Width of a pixel over its height."""
+    ratio = float(stream.sample_aspect_ratio or 1)
+    if 1 / MAX_PIXEL_ASPECT <= ratio <= MAX_PIXEL_ASPECT:
+        return ratio
+    log.warning("%s says that its pixels are %g times as wide as high; they are taken to be square", path, ratio)
+    return 1.0
+
+
+def _missing(container: InputContainer, stream: VideoStream, count: int, end: float) -> float | None:
+    """The duration in seconds that the file announces, where it ends well before that.
+
+    count: packets of the stream. end: seconds at which the last packet of any stream ended, in the file's time.
+    """
+    if stream.frames:  # AVI may announce one more than there are
+        return stream.frames / _frame_rate(stream) if count + 1 < stream.frames else None
+    # Of all streams: the sound may be longer than the pictures.
+    announced, start = (container.duration or 0) / av.time_base, (container.start_time or 0) / av.time_base
+    tolerance = 1 + 1 / _frame_rate(stream)  # the last frame's own duration is not always said
+    return announced if end - start + tolerance < announced else None
 
 
 def _open(path: Path) -> InputContainer:
     try:
-        container = av.open(f"file:{path}")  # the prefix keeps a name with a colon from being taken for a protocol
+        # The prefix keeps a name with a colon from being taken for a protocol. Metadata may be in any encoding.
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         if path.is_file() and not path.stat().st_size:
             raise FourDHumansError(f"{path} is empty") from error

@@ -23,6 +23,9 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         sound: str | None = None,  # a codec
         gop: int = 12,
         faststart: bool = True,
+        sound_seconds: float | None = None,  # as long as the picture, where None
+        pixel_aspect: Fraction | None = None,
+        title: str | None = None,
     ) -> Path:
         path = tmp_path / name
         options = {"g": str(gop), "bf": "2"} if codec == "libx264" else {}
@@ -31,6 +34,10 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         ) as file:
             video = file.add_stream(codec, rate=rate, options=options)
             video.height, video.width = size
+            if pixel_aspect is not None:
+                video.codec_context.sample_aspect_ratio = pixel_aspect
+            if title is not None:
+                file.metadata["title"] = title
             video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             if rotation:
                 video.set_display_rotation(rotation)
@@ -41,7 +48,7 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
                 file.mux(video.encode(frame))
             file.mux(video.encode(None))
             if audio is not None:
-                samples = sine(count / float(rate), [400, 1600])
+                samples = sine(sound_seconds or count / float(rate), [400, 1600])
                 for start in range(0, samples.shape[1], 1024):
                     part = np.ascontiguousarray(samples[:, start : start + 1024])
                     chunk = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")

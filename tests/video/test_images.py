@@ -114,6 +114,14 @@ def test_kinds_of_pixels(tmp_path, picture):
         assert np.abs(image.astype(int) - same_as).max() <= 2, name
 
 
+@pytest.mark.parametrize("scale", [1, 257])
+def test_32_bit_integers_of_8_or_16_bits(tmp_path, picture, scale):
+    grey = picture.mean(2).astype(np.int32)
+    Image.fromarray(grey * scale).save(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, 2))
+
+
 @pytest.mark.parametrize(("orientation", "turn"), [
     (1, lambda image: image),
     (2, lambda image: image[:, ::-1]),

@@ -1,11 +1,16 @@
 """Opening and reading videos: what each frame is, when it is, and what is said of files that are not whole."""
 
+import io
+import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numbered import number_in, numbered
+from PIL import Image
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
@@ -161,6 +166,118 @@ def test_a_truncated_file_gives_what_is_there_and_says_so(make_video, name, code
     assert "truncated" in frames[-1].reason
 
 
+CONTAINERS = [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx"),
+              ("a.mov", "mjpeg")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "codec"), CONTAINERS)
+@pytest.mark.parametrize("rate", [Fraction(1, 2), Fraction(1, 10)])
+def test_a_whole_file_of_less_than_a_frame_a_second_has_no_bad_frame(make_video, name, codec, rate):
+    if codec == "mpeg4" and rate < Fraction(1, 2):
+        pytest.skip("MPEG-4 has no such rate")
+    frames = list(open_source(make_video(name, count=6, codec=codec, rate=rate)))
+    assert [number_in(frame.image) for frame in frames] == list(range(6))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(6) / float(rate), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"), [("a.mp4", "libx264", "aac"), ("a.mkv", "libx264", "aac"), ("a.ts", "libx264", "aac"),
+                                 ("a.avi", "mpeg4", "libmp3lame"), ("a.webm", "libvpx", "libopus")]
+)  # fmt: skip
+@pytest.mark.parametrize("start", [None, 20])
+def test_a_whole_file_whose_sound_is_longer_has_no_bad_frame(make_video, name, codec, sound, start):
+    path = make_video(name, count=30, codec=codec, sound=sound, sound_seconds=6.0)
+    frames = list(open_source(path, start))
+    assert [number_in(frame.image) for frame in frames] == list(range(start or 0, 30))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.mp4", "libx264")])
+def test_a_truncated_file_with_sound_is_noticed(make_video, name, codec):
+    path = make_video(name, count=200, codec=codec, sound="aac", size=(96, 256))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = list(open_source(path))
+    assert 20 < len(good(frames)) < 180
+    assert isinstance(frames[-1], BadFrame)
+    assert "truncated" in frames[-1].reason
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_all_frames_before_a_cut_end_are_decoded(make_video, codec):
+    """All that there are packets of, but for the one that the cut goes through."""
+    path = make_video(codec=codec, count=120, size=(240, 320))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    with av.open(path) as file:
+        packets = sum(1 for packet in file.demux(video=0) if packet.size)
+    frames = good(open_source(path))
+    assert [number_in(frame.image) for frame in frames] == [frame.index for frame in frames]
+    assert len(frames) == packets - 1
+
+
+def test_damaged_files_read_the_same_every_time(make_video):
+    path = make_video("a.mp4", count=120, size=(240, 320), gop=30)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"mdat") + 2000
+    rng = np.random.default_rng(3)
+    for place in rng.integers(begin, len(data) - 100, 25):
+        data[place : place + 4] = rng.integers(0, 256, 4, np.uint8).tobytes()
+    path.write_bytes(data)
+
+    def read():
+        return [frame.image.tobytes() if isinstance(frame, Frame) else frame.reason for frame in open_source(path)]
+
+    first = read()
+    assert any(isinstance(frame, bytes) for frame in first)
+    assert all(read() == first for _ in range(4))
+
+
+def test_metadata_in_another_encoding(make_video):
+    path = make_video("a.mkv", title="NAME")
+    path.write_bytes(path.read_bytes().replace(b"NAME", b"caf\xe9"))
+    assert len(list(open_source(path))) == 60
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_motion_jpeg_with_exif(tmp_path, orientation, turns):
+    """As cameras write it. The orientation is honoured."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", orientation
+    with av.open(tmp_path / "a.avi", "w") as file:
+        video = file.add_stream("mjpeg", rate=10)
+        video.width, video.height, video.pix_fmt = 128, 48, "yuvj420p"
+        for index in range(4):
+            jpeg = io.BytesIO()
+            Image.fromarray(numbered(index)).save(jpeg, "jpeg", exif=exif, quality=95)
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = video, index, index, Fraction(1, 10)
+            file.mux(packet)
+    frames = list(open_source(tmp_path / "a.avi"))
+    assert len(frames) == 4
+    for index, frame in enumerate(frames):
+        assert np.abs(frame.image.astype(int) - np.rot90(numbered(index), turns)).mean() < 6
+
+
+@pytest.mark.parametrize(("aspect", "width"), [((4, 3), 171), ((212, 1), 128), ((1, 300), 128)])
+def test_pixel_aspect_ratios_beyond_reason_are_ignored(make_video, aspect, width):
+    path = make_video("a.mp4", pixel_aspect=Fraction(4, 3))
+    data = path.read_bytes()
+    place = data.index(b"pasp") + 4
+    path.write_bytes(data[:place] + struct.pack(">II", *aspect) + data[place + 8 :])
+    source = open_source(path)
+    assert source.size == (48, width)
+    assert len(good(source)) == 60
+
+
+def test_a_named_pipe_is_refused(tmp_path):
+    pytest.importorskip("fcntl")  # no pipes in the file system on Windows
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("pipe.mp4", "pipe.png"):
+        with pytest.raises(UsageError, match=rf"{name} is neither a file nor a folder"):
+            open_source(tmp_path / name)
+    with pytest.raises(UsageError, match="no images"):
+        open_source(tmp_path)
+
+
 def test_missing_file():
     with pytest.raises(UsageError, match=r"there is no file or folder nowhere\.mp4"):
         open_source("nowhere.mp4")
@@ -190,7 +307,6 @@ def test_a_video_without_its_index(make_video, missing):
 
 
 def test_only_sound(tmp_path):
-    import av
 
     with av.open(tmp_path / "sound.wav", "w") as file:
         stream = file.add_stream("pcm_s16le", rate=8000, layout="mono")
