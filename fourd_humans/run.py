@@ -236,6 +236,8 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
     for path in filter(None, (results, video)):
         if path.exists() and path.resolve() == Path(source.path).resolve():
             raise UsageError(f"{path} is the source itself; choose another folder with --output")
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder; choose another one with --output")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; use --overwrite to replace it, or another --output folder")
     partial = partial_of(results)

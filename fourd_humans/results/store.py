@@ -79,6 +79,8 @@ class ResultWriter:
         self._frames = resume.frames if resume else 0
         self._last: tuple[str, dict[str, Any]] | None = None
         self._closed = True
+        if self.path.is_dir():
+            raise UsageError(f"cannot write {self.path}: it is a folder")
         if resume is None and not overwrite:
             self._check_free()
         try:

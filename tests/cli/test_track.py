@@ -211,6 +211,15 @@ def test_existing_output_is_not_overwritten_unasked(run, tmp_path):
     assert run(tmp_path / "v.mp4", "--overwrite")[0].exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["v.pkl", "v.mp4"])
+def test_a_folder_where_an_output_should_go_is_said_before_the_run(run, tmp_path, name):
+    path = write_video(tmp_path / "v.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
+    (tmp_path / "out" / name).mkdir(parents=True)
+    result, output = run(path, "--render", "--overwrite", output=tmp_path / "out")
+    complains(result, 2, name, "it is a folder")
+    assert [file.name for file in output.iterdir()] == [name]
+
+
 def test_the_source_is_never_overwritten(run, tmp_path):
     path = write_video(tmp_path / "v.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
     before = path.read_bytes()

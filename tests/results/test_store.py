@@ -184,6 +184,14 @@ def test_existing_files_are_safe_without_overwrite(tmp_path, make_frame):
     assert joblib.load(tmp_path / "a.pkl") == {}
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_where_the_file_should_go_is_refused_at_once(tmp_path, overwrite):
+    (tmp_path / "a.pkl").mkdir()
+    with pytest.raises(UsageError, match=r"a\.pkl: it is a folder"):
+        ResultWriter(tmp_path / "a.pkl", overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pkl"]
+
+
 def test_what_a_killed_run_left_is_safe_without_overwrite(tmp_path):
     (tmp_path / "a.pkl.partial").write_bytes(b"hours of work")
     with pytest.raises(UsageError, match=r"interrupted run.*--overwrite"):
