@@ -38,7 +38,7 @@ def write_trc(job: ExportJob) -> None:
     scene = job.scene(Y_UP).regular()
     for motion in scene.people:
         path = job.new_file(".trc", motion)
-        path.write_text(to_trc(scene, motion, path.name), encoding="ascii")
+        path.write_text(to_trc(scene, motion, path.name), encoding="utf-8")
 
 
 def to_trc(scene: Scene, motion: Motion, name: str) -> str:

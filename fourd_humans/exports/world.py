@@ -242,6 +242,7 @@ def tracklet_in_world(tracklet: Tracklet, body_model: BodyModel, world: World, d
     usable = (
         np.isfinite(bodies.camera).all(1) & np.isfinite(bodies.body_pose).all((1, 2, 3)) & np.isfinite(betas).all(1)
     )
+    usable &= np.insert(np.diff(tracklet.frames) > 0, 0, True)  # nobody is in one frame twice
     counted = usable & tracklet.seen if (usable & tracklet.seen).any() else usable
     shape = betas[counted].mean(0, dtype=float) if counted.any() else np.zeros(betas.shape[1])
     each_pelvis = _rest(body_model, betas[usable])[0][:, 0]

@@ -1,7 +1,9 @@
 """The choice of people, part and formats, and what is said of requests that cannot be met."""
 
 import importlib.util
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +94,19 @@ def test_one_frame_can_be_exported(walk, tmp_path, format_):
     pytest.importorskip({"usd": "pxr", "c3d": "ezc3d"}.get(format_, "numpy"))
     written = Tracklets(walk.frames[:1]).export(format_, tmp_path, "one", options=ExportOptions(pose_shapes=True))
     assert all(path.stat().st_size for path in written)
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
+
+
+def test_the_manuals_example_runs(walk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    walk.save("outputs/walk.pkl")
+    (example,) = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
+    exec(compile(example, "docs/exports.md", "exec"), {})
+    assert (tmp_path / "outputs" / "walk.glb").is_file()
+
+
+def test_the_manual_has_every_format():
+    assert [name for name in FORMATS if f"`{name}`" not in MANUAL] == []

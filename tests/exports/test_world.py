@@ -122,6 +122,13 @@ def test_what_is_not_finite_is_left_out(walk, body_model):
     assert 3 not in scene.people[0].indices
 
 
+def test_who_is_in_a_frame_twice_is_there_once(walk, body_model):
+    frame = walk.frames[20]
+    twice = replace(frame, ids=np.array([1, 1]))
+    scene = make_scene(replace(walk, frames=[*walk.frames[:20], twice, *walk.frames[21:]]), body_model)
+    assert (np.diff(scene.people[0].indices) > 0).all()
+
+
 def test_depths_are_an_ordinary_lenss_unless_told_otherwise(walk, body_model):
     """People stand where a lens of 55 degrees would have them, at the same pixels; or where the results have them."""
     ordinary, own = make_scene(walk, body_model), make_scene(walk, body_model, depth_scale=1.0)
