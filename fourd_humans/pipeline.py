@@ -30,6 +30,7 @@ from fourd_humans.tracking.buffer import BUFFER_CLASSES, FixedLagBuffer, empty_f
 from fourd_humans.tracking.observation import usable_bodies
 from fourd_humans.tracking.tracker import TRACK_CLASSES, Tracker
 from fourd_humans.video import BadFrame, Source, open_source, read_ahead
+from fourd_humans.weights import require_models
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Pipeline:
         appearance: stages.Appearance | None = None,
     ) -> None:
         self.config = config or default_config()
-        stages.require_models(self.config)
+        require_models(self.config)
         device = stages.choose_device(self.config)
         self.body_model = stages.make_body_model(self.config, device)
         self.detect = detector or stages.make_detector(self.config, device)

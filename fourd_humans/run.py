@@ -35,6 +35,7 @@ from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.source import Source, open_source
 from fourd_humans.video.writer import VideoWriter
+from fourd_humans.weights import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +213,7 @@ def made_with(pipeline: Pipeline, source: Source) -> dict[str, Any]:
         "version": __version__,
         "settings": yaml.safe_load(to_yaml(config)),
         "weights": {
-            name: {"file": path.name, "sha256": weights_hash(path)}
-            for name, path in stages.weight_files(config).items()
+            name: {"file": path.name, "sha256": weights_hash(path)} for name, path in weight_files(config).items()
         },
         "body": body.shape_space,
         "focal_length": stages.make_intrinsics(config.camera)(source.size).focal_length,

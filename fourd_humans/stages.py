@@ -11,15 +11,14 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
-from fourd_humans import checkpoints
+from fourd_humans import checkpoints, weights
 from fourd_humans.body.atlas import TextureAtlas
-from fourd_humans.body.loading import OPEN_BODY, SMPL
+from fourd_humans.body.loading import OPEN_BODY
 from fourd_humans.body.model import BodyModel
 from fourd_humans.config import CameraSettings, Config
 from fourd_humans.errors import UsageError
@@ -110,45 +109,6 @@ def make_cut_detector(config: Config, size: tuple[int, int] | None = None) -> Ca
     return CutDetector(config.shots.threshold, size).update
 
 
-def require_models(config: Config) -> None:
-    """Raises: UsageError listing every model file that the configuration needs and that is not there."""
-    missing = []
-    detection, recovery = config.detection, config.recovery
-    needs_vitdet = detection.backend in ("vitdet", "detectron2") and not detection.checkpoint
-    if needs_vitdet and not checkpoints.installed("vitdet-h"):
-        missing.append("ViTDet-H (4dhumans models download vitdet-h, or --set detection.checkpoint=FILE, or --boxes)")
-    needs_hmr2 = recovery.backend == "hmr2" and not recovery.checkpoint
-    if needs_hmr2 and not (checkpoints.installed("hmr2b") or checkpoints.installed("hmr2a")):
-        missing.append("HMR 2.0 (4dhumans models download hmr2b, or --set recovery.checkpoint=FILE)")
-    if missing:
-        raise UsageError(f"the {config.model} model needs weights that are not installed: {'; '.join(missing)}")
-
-
-def weight_files(config: Config) -> dict[str, Path]:
-    """The files of weights that the configuration's stages load, by what they are for."""
-    from fourd_humans.body.model import OPEN_BODY_FILE
-    from fourd_humans.detection.movenet import WEIGHTS as MOVENET
-    from fourd_humans.motion.checkpoint import BUILT_IN
-    from fourd_humans.recovery.landmarks.network import WEIGHTS as BLAZEPOSE
-
-    paper = config.model == "paper"
-    hmr2 = checkpoints.find("hmr2b") or checkpoints.find("hmr2a")
-    by_backend = {
-        "movenet": MOVENET, "precomputed": None, "vitdet": checkpoints.find("vitdet-h"),
-        "detectron2": checkpoints.find("vitdet-h"), "landmarks": BLAZEPOSE, "hmr2": hmr2,
-    }  # fmt: skip
-    files: dict[str, Path | str | None] = {
-        stage: getattr(settings, "checkpoint", None) or by_backend.get(settings.backend)
-        for stage, settings in (("detection", config.detection), ("recovery", config.recovery))
-    }
-    files["appearance"] = config.appearance.encoder or (checkpoints.find("texture-encoder") if paper else None)
-    if config.motion.predictor != "hold":
-        released = checkpoints.find("pose-predictor") if paper else None
-        files["motion"] = config.motion.checkpoint or released or BUILT_IN
-    files["body"] = (checkpoints.find("smpl") if paper else None) or OPEN_BODY_FILE
-    return {name: Path(file) for name, file in files.items() if file is not None}
-
-
 def make_body_model(config: Config, device: torch.device) -> BodyModel:
     """SMPL for `paper` where the user has added it, the open body otherwise."""
     if config.model == "paper":
@@ -205,21 +165,11 @@ def make_texture_distance(config: Config, body_model: BodyModel, device: torch.d
     """
     from fourd_humans.appearance import distance
 
-    needed = {
-        "texture-encoder": (checkpoints.installed("texture-encoder"), "4dhumans models download texture-encoder"),
-        "smpl-texture": (checkpoints.installed("smpl-texture"), "4dhumans models download smpl-texture"),
-        "SMPL": (body_model.shape_space == SMPL, "4dhumans models add-smpl FILE"),
-    }
-    encoder: Path | str | None = config.appearance.encoder
-    if encoder is not None:
-        del needed["texture-encoder"]
-    missing = ", ".join(f"{name} ({how})" for name, (there, how) in needed.items() if not there)
-    if encoder is not None and (missing or config.model != "paper"):
-        raise UsageError(f"appearance.encoder needs --model paper with {missing or 'its body'}")
-    if config.model == "paper" and encoder is None:
-        encoder = None if missing else checkpoints.find("texture-encoder")
-        if missing:
-            log.warning("appearance is compared by colours; the published texture encoder needs %s", missing)
+    encoder, missing = weights.texture_encoder(config, body_model.shape_space)
+    if config.appearance.encoder is not None and missing:
+        raise UsageError(f"appearance.encoder needs {missing}")
+    if missing:
+        log.warning("appearance is compared by colours; the published texture encoder needs %s", missing)
     return distance.build(encoder, make_atlas(body_model), body_model, device)
 
 

@@ -16,6 +16,7 @@ from fourd_humans.config import Config, apply_settings, default_config
 from fourd_humans.detection.settings import MoveNetSettings, ViTDetSettings
 from fourd_humans.errors import UsageError
 from fourd_humans.recovery.settings import HMR2Settings
+from fourd_humans.weights import weight_files
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -114,10 +115,19 @@ def test_the_texture_encoder_is_not_fed_another_layout(released, caplog):
     assert "4dhumans models download smpl-texture" in caplog.text
 
 
+def test_the_weights_of_a_run_are_those_that_it_loads(released, monkeypatch):
+    assert "appearance" not in weight_files(default_config("paper")), "there is no SMPL"
+    install("smpl", "SMPL_NEUTRAL.npz")
+    files = weight_files(default_config("paper"))
+    assert files["appearance"].name == "hmar_v2_weights.pth"
+    assert files["body"].name == "SMPL_NEUTRAL.npz"
+    assert weight_files(default_config("lite")).keys() == {"detection", "recovery", "motion", "body"}
+
+
 def test_an_encoder_that_is_asked_for_and_cannot_be_used_is_an_error(released):
-    for model, body_model in (("paper", BodyModel.open_body()), ("lite", released)):
+    for model, body_model, needs in (("paper", BodyModel.open_body(), "SMPL"), ("lite", released, "--model paper")):
         config = apply_settings(default_config(model), ["appearance.encoder=weights.pth"])
-        with pytest.raises(UsageError, match=r"appearance\.encoder needs --model paper"):
+        with pytest.raises(UsageError, match=rf"appearance\.encoder needs {needs}"):
             stages.make_texture_distance(config, body_model, CPU)
 
 

@@ -19,6 +19,7 @@ LAYERS = [
     ["exports"],
     ["pipeline"],
     ["stages"],
+    ["weights"],
     ["actions"],
     ["config"],
     ["detection", "recovery", "appearance", "tracking"],

@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from fourd_humans import stages
 from fourd_humans.batch.jobs import Job
 from fourd_humans.batch.records import (
     BusyError,
@@ -37,6 +36,7 @@ from fourd_humans.results import load_tracklets
 from fourd_humans.run import TrackResult, track
 from fourd_humans.video.frames import Position, Source
 from fourd_humans.video.source import open_source
+from fourd_humans.weights import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ def _fingerprint(job: Job, request: Request) -> Fingerprint:
 @lru_cache(maxsize=4)
 def _weights(config: Config) -> str:
     """One hash of all files of weights, and of the file of boxes, if there is one."""
-    files = stages.weight_files(config)
+    files = weight_files(config)
     if isinstance(config.detection, PrecomputedSettings) and config.detection.boxes:
         files["boxes"] = Path(config.detection.boxes)
     hashes = {name: weights_hash(path) for name, path in sorted(files.items())}

@@ -311,7 +311,7 @@ def _predictions(
     people: AnnotatedPeople, path: Path | None, completed: bool, work: Path, model: Mapping[str, Any]
 ) -> tuple[Any, str | None]:
     """From the file or folder given, or else by running the model; with the configuration that this took."""
-    from fourd_humans import stages
+    from fourd_humans import stages, weights
     from fourd_humans.config import apply_settings, to_yaml
     from fourd_humans.evaluation.predictions import match_results, read_arrays, recover
 
@@ -323,7 +323,7 @@ def _predictions(
         body_model = stages.make_body_model(config, stages.choose_device(config))
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
     config = apply_settings(config, ["detection.backend=precomputed"])  # the dataset's boxes
-    stages.require_models(config)
+    weights.require_models(config)
     with _progress() as progress:
         found = recover(people, config, work, lambda done, of: progress(people.name, done, of))
     return found, to_yaml(config)

@@ -140,7 +140,7 @@ def track(
 
 def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> None:
     """One source, in this process, with its own progress bar and figures."""
-    from fourd_humans import saved_run, stages
+    from fourd_humans import saved_run, weights
     from fourd_humans.batch.work import is_done, track_one
     from fourd_humans.cli.actions import say as say_actions
     from fourd_humans.cli.progress import Progress, print_summary
@@ -151,7 +151,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     from fourd_humans.video.source import open_source
 
     opened = open_source(job.source, request.start, request.end)
-    stages.require_models(request.config)
+    weights.require_models(request.config)
     if request.resume and is_done(job, request):
         if not quiet:
             print(f"{job.file('.pkl')} is complete: there is nothing to go on with.")
@@ -188,12 +188,17 @@ def _track_many(
     quiet: bool,
 ) -> None:
     """Many sources, on worker processes."""
-    from fourd_humans import stages
+    from fourd_humans import weights
     from fourd_humans.batch.scheduling import run_jobs
     from fourd_humans.batch.work import check_unchanged
     from fourd_humans.batch.workers import local_workers
 
-    stages.require_models(request.config)
+    for device in devices or ():
+        try:
+            merge(request.config, {"device": device})
+        except UsageError as error:
+            raise UsageError(f"--devices: {error}") from error
+    weights.require_models(request.config)
     check_unchanged(jobs, request)
     output.mkdir(parents=True, exist_ok=True)
     workers = local_workers(count or len(devices or [""]), devices, logging.getLogger().level)

@@ -54,6 +54,14 @@ def test_a_dry_run_lists_the_jobs_and_does_nothing(call, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_device_that_no_worker_can_have_is_a_mistake(call, tmp_path):
+    result = call("track", "videos", "--devices", "cuda:0,meta")
+    assert result.exit_code == 2
+    assert "--devices" in result.output
+    assert "'meta'" in result.output
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_the_shard_is_that_of_the_slurm_task(call, monkeypatch):
     for key, value in {"ID": "0", "MIN": "0", "COUNT": "3"}.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{key}", value)
