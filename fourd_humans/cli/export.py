@@ -22,7 +22,8 @@ from fourd_humans.errors import UsageError
 @click.option("--start", metavar="WHEN", help="Begin at this frame (120) or time (4s, 4.5s, 1:04) of the video.")
 @click.option("--end", metavar="WHEN", help="End before this frame or time.")
 @click.option("--seen", "seen_only", is_flag=True, help="Leave out people where they were hidden and only predicted.")
-@click.option("--fps", type=float, metavar="RATE", help="Resample motion to this frame rate.  [default: the video's]")
+@click.option("--fps", type=click.FloatRange(0, 1000, min_open=True), metavar="RATE",
+              help="Resample motion to this frame rate.  [default: the video's]")  # fmt: skip
 @click.option(
     "--depth-scale", type=float, metavar="FACTOR",
     help="Factor on distances from the camera.  [default: as an ordinary lens would have them]",
@@ -83,7 +84,7 @@ def export(
     from fourd_humans.video.source import open_source
 
     first, last = (None if text is None else parse_position(text) for text in (start, end))
-    tracklets = load_tracklets(results)
+    tracklets = load_tracklets(results, fps)
     options = ExportOptions(
         weights=8 if weights == "8" else 4,
         pose_shapes=pose_shapes,

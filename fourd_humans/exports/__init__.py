@@ -100,7 +100,7 @@ def export(
     output: the folder, made where it is missing. name: what the files' names begin with.
     people: their ids; all by default. start, end: the part, ints counting the video's frames, floats its seconds, `end`
     itself left out. seen_only: leave out the frames in which a person was hidden and only predicted.
-    frame_rate: to resample to, in formats with motion; for results without times, the rate of the video.
+    frame_rate: to resample to, in formats with motion.
     depth_scale: factor on people's distances from the camera; by default as an ordinary lens would have them.
     body_model: that of the results; by default found by their `shape_space`.
 

@@ -27,7 +27,7 @@ from fourd_humans.people import Float
 from fourd_humans.rendering.views import ordinary_depth_scale
 from fourd_humans.tracklets import Tracklet, Tracklets
 
-DEFAULT_FRAME_RATE = 30.0  # where results say nothing of time
+DEFAULT_FRAME_RATE = 30.0  # of a single frame
 BODIES_AT_ONCE = 64
 
 Array = NDArray[np.float64]
@@ -192,7 +192,7 @@ def make_scene(
     """Everybody in `tracklets` in a world.
 
     body_model: of the results. Results of another shape space are shown in this one's mean shape.
-    frame_rate: to resample to; for results that say nothing of time (the released code's), that of the video.
+    frame_rate: to resample to.
     depth_scale: factor on people's distances from the camera and on its focal length, which leaves their pixels in
     place. By default that of an ordinary lens where the results assume a longer one, as the released code does, whose
     people stand a hundred metres away and jump by a metre a frame; else 1.
@@ -207,8 +207,6 @@ def make_scene(
         raise UsageError(f"there is nobody in these {len(tracklets)} frames, so there is nothing to export")
     frames = np.array([frame.index for frame in tracklets])
     times = np.array([frame.time for frame in tracklets])
-    if len(times) > 1 and np.array_equal(times, frames):  # no timestamps
-        times, frame_rate = frames / (frame_rate or DEFAULT_FRAME_RATE), None
     times, start = times - times[0], float(times[0])
     if (np.diff(times) <= 0).any():
         raise UsageError("the times of these results do not increase from frame to frame")

@@ -40,13 +40,22 @@ def test_options_reach_the_formats(run, tmp_path):
     assert names == {"walk_000060.obj", "walk_000063.obj", "walk_phalp.pkl"}
 
 
+def test_fps_is_the_rate_of_results_without_times(run, tmp_path):
+    """Those of the released code: they are not resampled from a rate that they do not have."""
+    assert run(RESULTS, "--to", "phalp", "-o", tmp_path).exit_code == 0
+    done = run(tmp_path / "walk_phalp.pkl", "--to", "trc", "--people", "1", "--fps", "25")
+    assert done.exit_code == 0, done.output
+    header = (tmp_path / "walk_phalp_person_1.trc").read_text().splitlines()[2]
+    assert header.split("\t")[:3] == ["25", "25", "226"]  # the video's frames 0 to 225, of which every third is there
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--to", "gbl"], "there is no format 'gbl'"),
         (["--to", "glb", "--people", "one"], "--people takes whole numbers"),
         (["--to", "glb", "--people", "9"], "there is no person 9; there are 1, 2"),
-        (["--to", "glb", "--fps", "0"], "frame rate"),
+        (["--to", "glb", "--fps", "0"], "--fps"),
         (["--to", "glb", "--start", "noon"], "is no place in a video"),
         (["--to", "phalp", "--pictures", "missing.mp4"], "there is no file or folder missing.mp4"),
     ],

@@ -85,15 +85,6 @@ def test_uneven_times_are_made_even_where_a_format_needs_it(walk, body_model):
     assert len(even.times) == pytest.approx(len(scene.times), abs=1)
 
 
-def test_results_without_times_have_the_frame_rate_that_is_given(walk, body_model):
-    frames = [replace(frame, index=i, time=float(i)) for i, frame in enumerate(walk.frames)]
-    results = replace(walk, frames=frames)
-    assert make_scene(results, body_model).frame_rate == pytest.approx(30)
-    scene = make_scene(results, body_model, frame_rate=25)
-    assert scene.frame_rate == pytest.approx(25)
-    assert len(scene.times) == len(frames)
-
-
 def test_one_frame_is_a_scene(walk, body_model):
     scene = make_scene(Tracklets(walk.frames[:1]), body_model)
     assert scene.times.tolist() == [0]
