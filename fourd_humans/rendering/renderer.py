@@ -20,7 +20,7 @@ from fourd_humans.people import TrackedFrame
 from fourd_humans.rendering.labels import Tags, dashed_box
 from fourd_humans.rendering.palette import track_colour
 from fourd_humans.rendering.settings import RenderSettings
-from fourd_humans.rendering.shading import composite, vertex_normals
+from fourd_humans.rendering.shading import composite, vertex_light, vertex_normals
 from fourd_humans.rendering.views import DIRECTIONS, SteadyRange, View, ordinary_depth_scale
 from fourd_humans.rendering.with_pyrender import PyrenderPainter
 
@@ -105,7 +105,8 @@ class Renderer:
                 turned = spread.seen_from(view)
                 pictures.append(self._draw_people(view.background(name), turned))
                 self._draw_tags(pictures[-1], turned, [], {})
-        pictures[0] = np.pad(pictures[0], ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
+        if size[0] % 2 or size[1] % 2:
+            pictures[0] = np.pad(pictures[0], ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
         return np.hstack([pictures[0], np.vstack(pictures[1:])]) if len(pictures) > 1 else pictures[0]
 
     def _panel_sizes(self, frame_size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -143,9 +144,9 @@ class Renderer:
             return self._draw_with(self._painter, image, scene)
         camera = camera_row(scene.intrinsics, self._samples)
         screen = to_screen(scene.vertices, camera, NEAR)
-        normals = vertex_normals(scene.vertices, self._faces)
+        lights = vertex_light(scene.vertices, vertex_normals(scene.vertices, self._faces))
         layers = [
-            (scene.vertices[rows], screen[rows], normals[rows], scene.colours[rows], scene.alphas[rows])
+            (scene.vertices[rows], screen[rows], lights[rows], scene.colours[rows], scene.alphas[rows])
             for rows in (~scene.hidden, scene.hidden)
             if rows.any()
         ]
@@ -157,12 +158,12 @@ class Renderer:
             shape = ((last - first) * self._samples, (right - left) * self._samples)
             inverse_depth, numbers = np.zeros(shape, np.float32), np.empty(shape, np.int32)
             origin = first * self._samples, left * self._samples
-            for vertices, on_screen, normals, colours, alphas in layers:
+            for vertices, on_screen, lights, colours, alphas in layers:
                 numbers.fill(-1)
                 fill(vertices, on_screen, self._faces, camera, NEAR, *origin, inverse_depth, numbers, True)
                 composite(
                     image, first, left, inverse_depth, numbers, self._samples,
-                    vertices, normals, self._faces, colours, alphas, camera,
+                    vertices, lights, self._faces, colours, alphas, camera,
                 )  # fmt: skip
 
         edges = np.linspace(top, bottom, 1 + min(BANDS_PER_THREAD * self._threads, max(bottom - top, 1)), dtype=int)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
 from fourd_humans.body.points import Array, BodyPoints
-from fourd_humans.geometry.boxes import intersection_over_union
 from fourd_humans.geometry.camera import Intrinsics, project, released_intrinsics
 from fourd_humans.people import Bodies, Detections, Float, Frame, Mask, Rejected
 from fourd_humans.recovery.landmarks.fitting import (
@@ -41,6 +40,7 @@ from fourd_humans.recovery.landmarks.measurements import (
 )
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks
 from fourd_humans.recovery.landmarks.regions import (
+    MIN_BONE_SCORE,
     Regions,
     crop,
     hide_others,
@@ -134,8 +134,8 @@ class LandmarkRecovery:
         """Frame by frame, of every person the reading nearest to the keypoints.
 
         A back looks much like a front with left and right exchanged and near made far, so every reading is also
-        considered mirrored. Where boxes overlap, the network may take a neighbour for the person: those whose reading
-        is far from the keypoints are read again with the others hidden.
+        considered mirrored. Where somebody else reaches into a person's box, the network may take them for the person:
+        if the reading is far from the keypoints, the person is read again with the others hidden.
         """
         crops = [crop(frame.image, region) for frame, region in zip(frames, regions, strict=True)]
         readings = self._read(np.concatenate(crops), regions)
@@ -146,8 +146,7 @@ class LandmarkRecovery:
                 continue
             masks, size = readings[i].segmentation, person_size(region.side)
             readings[i] = nearest([readings[i], readings[i].mirrored()], found.keypoints, size)
-            overlaps = intersection_over_union(found.boxes, found.boxes) > 0
-            np.fill_diagonal(overlaps, False)
+            overlaps = _reaches_into(found.boxes, found.keypoints)
             doubtful = mean_distance(readings[i], found.keypoints, size) > DOUBTFUL
             for row in np.flatnonzero(overlaps.any(1) & doubtful).tolist():
                 others = np.flatnonzero(overlaps[row])
@@ -261,6 +260,15 @@ def build(
 ) -> LandmarkRecovery:
     """The recovery that the settings ask for, with one thread of its own."""
     return LandmarkRecovery(body_model, intrinsics, device=device, threads=1)
+
+
+def _reaches_into(boxes: Float, keypoints: Float) -> NDArray[np.bool_]:
+    """(N, N) whether a keypoint of person j lies in the box of person i; boxes (N, 4), keypoints (N, 17, 3)."""
+    points, detected = keypoints[None, ..., :2], keypoints[..., 2] > MIN_BONE_SCORE
+    inside = ((points > boxes[:, None, None, :2]) & (points < boxes[:, None, None, 2:])).all(3)
+    reaches = np.asarray((inside & detected).any(2))
+    np.fill_diagonal(reaches, False)
+    return reaches
 
 
 def _neighbours(frames: Sequence[Frame], detections: Sequence[Detections], i: int) -> tuple[int, int] | None:
