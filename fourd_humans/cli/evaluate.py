@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,9 @@ from fourd_humans.errors import UsageError
 if TYPE_CHECKING:
     from fourd_humans.config import Config
     from fourd_humans.evaluation.datasets.people import AnnotatedPeople
+    from fourd_humans.evaluation.datasets.sequences import TrackingSequence
+    from fourd_humans.people import TrackedFrame
+    from fourd_humans.video import Source
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -188,7 +193,7 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
     """
     from fourd_humans.evaluation.datasets.mot import read_mot_sequences
     from fourd_humans.evaluation.datasets.posetrack import read_posetrack_sequences
-    from fourd_humans.evaluation.tracks import read_results, results_file, score_sequence, total, track_sequences
+    from fourd_humans.evaluation.tracks import read_results, results_file, score_sequence, total
 
     sequences = read_mot_sequences(folder) if dataset == "mot" else read_posetrack_sequences(folder, split)
     if unknown := set(chosen) - {sequence.name for sequence in sequences}:
@@ -205,7 +210,7 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
         predictions = output / f"tracking-{dataset}"
         _same_run(predictions, config)
         with _progress() as progress:
-            track_sequences(sequences, used, predictions, progress)
+            _track_sequences(sequences, used, predictions, progress)
     else:
         _refuse_model_options(model)
     scored = [
@@ -296,8 +301,6 @@ def _released(folder: Path, files: tuple[str, ...], name: str, images: Path | No
 
 
 def _with_folder(people: AnnotatedPeople, images: Path) -> AnnotatedPeople:
-    from dataclasses import replace
-
     return replace(people, folder=images)
 
 
@@ -313,20 +316,53 @@ def _predictions(
     """From the file or folder given, or else by running the model; with the configuration that this took."""
     from fourd_humans import stages, weights
     from fourd_humans.config import apply_settings, to_yaml
-    from fourd_humans.evaluation.predictions import match_results, read_arrays, recover
+    from fourd_humans.evaluation.predictions import from_given_boxes, images_of, match_results, read_arrays
+    from fourd_humans.run import recover_boxes
 
     if path is not None and path.suffix == ".npz":
         _refuse_model_options(model)
         return read_arrays(path, people), None
     config: Config = configuration(**model)
+    if path is None:
+        config = apply_settings(config, ["detection.backend=precomputed"])  # the dataset's boxes
+        weights.require_models(config)
+    body_model = stages.make_body_model(config, stages.choose_device(config))
     if path is not None:
-        body_model = stages.make_body_model(config, stages.choose_device(config))
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
-    config = apply_settings(config, ["detection.backend=precomputed"])  # the dataset's boxes
-    weights.require_models(config)
+    indices = images_of(people)
+    images, boxes = [people.folder / image for image in indices], [people.boxes[rows] for rows in indices.values()]
     with _progress() as progress:
-        found = recover(people, config, work, lambda done, of: progress(people.name, done, of))
-    return found, to_yaml(config)
+        frames = recover_boxes(images, boxes, work, config, lambda done: progress(people.name, done, len(images)))
+        return from_given_boxes(people, frames, body_model), to_yaml(config)
+
+
+def _track_sequences(
+    sequences: Sequence[TrackingSequence],
+    config: Config,
+    output: Path,
+    progress: Callable[[str, int, int | None], None],
+) -> None:
+    """Track the sequences' images into ``output/NAME.pkl``; those that are complete are not tracked again."""
+    from fourd_humans import saved_run
+    from fourd_humans.pipeline import Pipeline
+    from fourd_humans.run import track
+    from fourd_humans.video import open_source
+
+    if missing := [sequence.name for sequence in sequences if sequence.images is None]:
+        raise UsageError(f"the images of {len(missing)} sequences are not there, such as {missing[0]}'s")
+    pipeline: Pipeline | None = None
+    for sequence in sequences:
+        results = output / f"{sequence.name}.pkl"
+        if sequence.images is None or (results.exists() and not saved_run.exists(results)):
+            continue
+        pipeline = pipeline or Pipeline(config)
+        source = replace(open_source(sequence.images), name=sequence.name)
+        done = itertools.count(1)
+
+        def on_frame(frame: TrackedFrame, source: Source = source, done: Iterator[int] = done) -> None:
+            progress(source.name, next(done), source.frame_count)
+
+        track(source, output, pipeline=pipeline, overwrite=True, resume=True, on_frame=on_frame)
 
 
 def _refuse_model_options(model: Mapping[str, Any]) -> None:

@@ -1,15 +1,12 @@
-"""Predictions for a dataset's people, row by row: from arrays, from result files, or by running a model.
+"""Predictions for a dataset's people: from arrays, from result files, or from bodies recovered in given boxes.
 
 Points are numbered as in `datasets.people`: the 45 joints, and after them SMPL's 24.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,18 +15,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fourd_humans import stages
 from fourd_humans.body.model import BodyModel
-from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
 from fourd_humans.files.npz import read_npz
 from fourd_humans.geometry.boxes import intersection_over_union
-from fourd_humans.people import Bodies, Detections, Frame, TrackedFrame
+from fourd_humans.people import Bodies, TrackedFrame
 from fourd_humans.results import load_tracklets
-from fourd_humans.video.images import read_image
 
-IMAGES_AT_ONCE = 32  # images between two savings of a run
 ENOUGH_OVERLAP = 0.5  # of a tracked box with an annotated one, to be that person's
 
 
@@ -88,8 +81,7 @@ def match_results(
     rows_of: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, image in enumerate(people.images):
         rows_of[PurePosixPath(image).parent.name][PurePosixPath(image).name].append(row)
-    points_3d = np.full((len(people), NUM_POINTS, 3), np.nan)
-    points_2d = np.full((len(people), NUM_POINTS, 2), np.nan)
+    points_3d, points_2d = _nothing_predicted(len(people))
     if "" in rows_of:
         raise UsageError(f"the images of {people.name} are in no folders of sequences; give predictions as .npz")
     for sequence, frames in rows_of.items():
@@ -110,76 +102,32 @@ def match_results(
     return Predictions(tuple(range(NUM_POINTS)), points_3d, points_2d)
 
 
-def recover(
-    people: AnnotatedPeople, config: Config, output: Path, on_part: Callable[[int, int], None] = lambda done, of: None
+def images_of(people: AnnotatedPeople) -> dict[str, list[int]]:
+    """The images of the people, and the indices of the people in each."""
+    indices: dict[str, list[int]] = defaultdict(list)
+    for index, image in enumerate(people.images):
+        indices[image].append(index)
+    return indices
+
+
+def from_given_boxes(
+    people: AnnotatedPeople, frames: Iterable[TrackedFrame], body_model: BodyModel | None
 ) -> Predictions:
-    """Run the configuration's recovery on the annotated boxes.
+    """From bodies recovered in the annotated boxes.
 
-    Parts of the work are kept in `output` as they are done, so that an interrupted run goes on where it was.
-    on_part: told how many people are done, of how many.
-    Raises: UsageError where `output` has parts of another run; FourDHumansError where an image cannot be read.
+    frames: one for each of `images_of(people)`; a person's id is the number, from 1, of the box among the image's.
     """
-    _claim(output, people, config)
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, image in enumerate(people.images):
-        rows_of[image].append(row)
-    images = list(rows_of)
-    points_3d = np.full((len(people), NUM_POINTS, 3), np.nan)
-    points_2d = np.full((len(people), NUM_POINTS, 2), np.nan)
-    stage: _Recovery | None = None
-    done = 0
-    for start in range(0, len(images), IMAGES_AT_ONCE):
-        part = output / f"part_{start // IMAGES_AT_ONCE:05d}.npz"
-        rows = [row for image in images[start : start + IMAGES_AT_ONCE] for row in rows_of[image]]
-        if not part.exists():
-            stage = stage or _Recovery(config)
-            found = stage(people, [(image, rows_of[image]) for image in images[start : start + IMAGES_AT_ONCE]])
-            unfinished = part.with_suffix(".unfinished.npz")
-            np.savez(unfinished, joints_3d=found[0], keypoints_2d=found[1])
-            os.replace(unfinished, part)
-        with np.load(part, allow_pickle=False) as stored:
-            points_3d[rows], points_2d[rows] = stored["joints_3d"], stored["keypoints_2d"]
-        done += len(rows)
-        on_part(done, len(people))
+    points_3d, points_2d = _nothing_predicted(len(people))
+    for indices, frame in zip(images_of(people).values(), frames, strict=True):
+        target = np.asarray(indices)[frame.ids - 1]
+        points_3d[target], points_2d[target] = points_of(frame.bodies, body_model)
     return Predictions(tuple(range(NUM_POINTS)), points_3d, points_2d)
-
-
-class _Recovery:
-    """The recovery stage of a configuration, loaded when it is first needed."""
-
-    def __init__(self, config: Config) -> None:
-        device = stages.choose_device(config)
-        self.body_model = stages.make_body_model(config, device)
-        self.recover = stages.make_recovery(config, self.body_model, device)
-
-    def __call__(
-        self, people: AnnotatedPeople, images: Sequence[tuple[str, list[int]]]
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """(K, 69, 3) and (K, 69, 2) of the people in some images, NaN where the stage refuses a box."""
-        frames = []
-        detections = []
-        for index, (image, rows) in enumerate(images):
-            frames.append(Frame(index, 0.0, image, read_image(people.folder / image)))
-            boxes = people.boxes[rows].astype(np.float32)
-            detections.append(Detections(boxes, np.ones(len(rows), np.float32), annotations=list(range(len(rows)))))
-        parts_3d, parts_2d = [], []
-        for (_, rows), (kept, bodies) in zip(images, self.recover(frames, detections), strict=True):
-            points_3d, points_2d = (
-                np.full((len(rows), NUM_POINTS, 3), np.nan),
-                np.full((len(rows), NUM_POINTS, 2), np.nan),
-            )
-            places = list(kept.annotations or [])
-            points_3d[places], points_2d[places] = points_of(bodies, self.body_model)
-            parts_3d.append(points_3d)
-            parts_2d.append(points_2d)
-        return np.concatenate(parts_3d), np.concatenate(parts_2d)
 
 
 @torch.inference_mode()
 def points_of(bodies: Bodies, body_model: BodyModel | None) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """All points of N bodies: (N, 69, 3) metres in each body's own position, (N, 69, 2) pixels (of the 45 only)."""
-    points_3d = np.full((len(bodies), NUM_POINTS, 3), np.nan)
-    points_2d = np.full((len(bodies), NUM_POINTS, 2), np.nan)
+    points_3d, points_2d = _nothing_predicted(len(bodies))
     points_3d[:, : bodies.joints_3d.shape[1]] = bodies.joints_3d
     points_2d[:, : bodies.joints_2d.shape[1]] = bodies.joints_2d
     if body_model is not None and len(bodies):
@@ -201,14 +149,6 @@ def _points(
     return points_of(bodies, body_model)
 
 
-def _claim(output: Path, people: AnnotatedPeople, config: Config) -> None:
-    """Make `output` the folder of this run, or check that it is. Raises: UsageError where it is another's."""
-    sample = hashlib.sha256(people.boxes.tobytes() + "\n".join(people.images).encode()).hexdigest()
-    own = {"dataset": people.name, "people": len(people), "sample": sample, "configuration": to_yaml(config)}
-    path = output / "run.json"
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != own:
-            raise UsageError(f"{output} holds a run with other settings or data; choose another --output folder")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+def _nothing_predicted(count: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """(N, 69, 3) and (N, 69, 2) of NaN."""
+    return np.full((count, NUM_POINTS, 3), np.nan), np.full((count, NUM_POINTS, 2), np.nan)

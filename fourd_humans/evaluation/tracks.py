@@ -1,25 +1,23 @@
-"""Tracking results of a dataset's sequences: read from files, or made by running a model, and measured."""
+"""Tracking results of a dataset's sequences: read from files, and measured."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
-from fourd_humans.config import Config
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.posetrack import read_posetrack_results
 from fourd_humans.evaluation.datasets.sequences import TrackingSequence
 from fourd_humans.evaluation.tracking import MATCHED, Counts, FrameBoxes, TrackingScores, evaluate_tracking, scores
 from fourd_humans.files.mot import read_mot
 from fourd_humans.people import TrackedFrame
-from fourd_humans.results import ResultWriter, load_tracklets
+from fourd_humans.results import load_tracklets
 
 log = logging.getLogger(__name__)
 
@@ -146,37 +144,3 @@ def total(parts: Sequence[SequenceScores], protocol: Protocol = "motchallenge") 
         overall = replace(overall, hota=hota, deta=deta, assa=assa)
     left_out = sum((part.left_out for part in parts), Counter())
     return SequenceScores("all", counts, overall, sum(part.no_size for part in parts), left_out)
-
-
-def track_sequences(
-    sequences: Sequence[TrackingSequence],
-    config: Config,
-    output: Path,
-    on_frame: Callable[[str, int, int | None], None] = lambda name, frame, of: None,
-) -> None:
-    """Run the pipeline over the sequences' images into ``output/NAME.pkl``; those that are there are not done again.
-
-    on_frame: told the sequence, how many of its frames are done, and of how many.
-    Raises: UsageError where images are missing; whatever the pipeline raises.
-    """
-    from fourd_humans.pipeline import Pipeline  # loads the stages' libraries
-    from fourd_humans.video.source import open_source
-
-    missing = [sequence.name for sequence in sequences if sequence.images is None]
-    if missing:
-        raise UsageError(f"the images of {len(missing)} sequences are not there, such as {missing[0]}'s")
-    output.mkdir(parents=True, exist_ok=True)
-    pipeline: Pipeline | None = None
-    for sequence in sequences:
-        done = output / f"{sequence.name}.pkl"
-        if done.exists():
-            continue
-        pipeline = pipeline or Pipeline(config)
-        assert sequence.images is not None
-        source = open_source(sequence.images)
-        unfinished = output / f"{sequence.name}.unfinished.pkl"
-        with ResultWriter(unfinished, overwrite=True, folder=sequence.images) as writer:
-            for count, frame in enumerate(pipeline.run(source), start=1):
-                writer.write(frame)
-                on_frame(sequence.name, count, source.frame_count)
-        os.replace(unfinished, done)

@@ -12,11 +12,11 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from fourd_humans import stages
 from fourd_humans.actions.classes import ava_classes
 from fourd_humans.cli import main
-from fourd_humans.evaluation import predictions
 from fourd_humans.people import Bodies, Detections, TrackedFrame
-from fourd_humans.video.source import open_source
+from fourd_humans.results import ResultWriter
 
 AVA = Path(__file__).parents[1] / "data" / "ava"
 
@@ -123,16 +123,17 @@ def test_a_model_is_run_where_no_predictions_are_given(run, people, tmp_path, mo
         answer = []
         for found in detections:
             n = len(found)
-            zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,), (3,))]
+            zeros = [np.zeros((n, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,))]
+            zeros.append(np.ones((n, 3), np.float32))  # where the body stands
             joints = np.random.default_rng(0).normal(size=(n, 45, 3)).astype(np.float32)
             answer.append((found, Bodies(*zeros, joints, joints[..., :2] * 0, 1.0, (0.0, 0.0), "open_body")))
         return answer
 
-    monkeypatch.setattr(predictions.stages, "make_recovery", lambda *arguments: upright)
+    monkeypatch.setattr(stages, "make_recovery", lambda *arguments: upright)
     result = run("pose", "3dpw-npz", folder, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert yaml.safe_load(report(tmp_path, "pose-3dpw-npz")["settings"]["configuration"])["device"] == "cpu"
-    assert (tmp_path / "out" / "3dpw-npz" / "part_00000.npz").exists()
+    assert (tmp_path / "out" / "3dpw-npz" / "part_00000.pkl").exists()
 
 
 def test_only_the_recoverys_weights_are_needed_where_boxes_are_given(run, people):
@@ -177,25 +178,24 @@ def test_tracking_of_text_files(run, mot, tmp_path):
 def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tmp_path, monkeypatch):
     done = []
 
-    class Pipeline:
+    def track(source, output, **options):
         """Finds one person where the ground truth has them."""
-
-        def __init__(self, config):
-            pass
-
-        def run(self, source):
-            done.append(Path(source.path).parent.name)
-            for frame in open_source(source.path):
+        done.append(source.name)
+        with ResultWriter(output / f"{source.name}.pkl", folder=source.path) as writer:
+            for frame in source:
                 box = np.array([[11 + frame.index, 5, 31 + frame.index, 45]], np.float32)
                 zeros = [np.zeros((1, *s), np.float32) for s in ((1, 3, 3), (23, 3, 3), (10,))]
                 ones = [np.ones((1, *s), np.float32) for s in ((3,), (45, 3), (45, 2))]
                 bodies = Bodies(*zeros, *ones, 1.0, (0.0, 0.0), "open_body")
                 found = Detections(box, np.ones(1, np.float32))
-                yield TrackedFrame(
+                tracked = TrackedFrame(
                     frame.index, frame.time, frame.name, frame.size, np.ones(1, int), np.zeros(1, int), found, bodies
                 )
+                writer.write(tracked)
+                options["on_frame"](tracked)
 
-    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", Pipeline)
+    monkeypatch.setattr("fourd_humans.run.track", track)
+    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", lambda config: None)
     result = run("tracking", "mot", mot, "--sequence", "A")
     assert result.exit_code == 0, result.output
     result = run("tracking", "mot", mot)
