@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fourd_humans.config import default_config, merge
-from fourd_humans.errors import UsageError
+from fourd_humans.errors import FourDHumansError, UsageError
 
 if TYPE_CHECKING:
     from fourd_humans.actions.recognition import Recognition
@@ -159,15 +159,14 @@ def _tracklet_files(folder: Path, base: Path, formats: list[str], options: dict[
 
 def _thresholds(text: str) -> tuple[float, dict[str, float]]:
     """The score for all actions, and those of single ones."""
-    import yaml
+    from fourd_humans.files.text import read_yaml
 
     try:
         values = {"default": float(text)}
     except ValueError:
         try:
-            values = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-            values = {str(action): float(score) for action, score in values.items()}
-        except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+            values = {str(action): float(score) for action, score in read_yaml(text).items()}
+        except (FourDHumansError, AttributeError, TypeError, ValueError) as error:
             raise UsageError(f"--threshold is neither a score nor a YAML file of scores by action: {text}") from error
     if not all(0 <= score <= 1 for score in values.values()):
         raise UsageError(f"scores lie between 0 and 1, not {text}")

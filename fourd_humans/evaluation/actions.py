@@ -8,7 +8,6 @@ monotone. Of equal scores the later detection comes first, as in the official ev
 
 from __future__ import annotations
 
-import csv
 import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.budget import one_line
+from fourd_humans.files.text import read_csv
 from fourd_humans.geometry.boxes import intersection_over_union
 
 FrameKey = tuple[str, str]  # video and timestamp
@@ -125,24 +126,25 @@ def read_boxes(
     """
     frames: dict[FrameKey, list[LabelledBox]] = defaultdict(list)
     ignored = 0
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if len(row) in (0, 2) or (len(row) > 6 and not row[6]):
-                continue
-            try:
-                video, timestamp = row[0], f"{int(row[1]):04d}"
-                x1, y1, x2, y2 = map(float, row[2:6])
-                action, score = int(row[6]), float(row[7]) if scored else 1.0
-            except (ValueError, IndexError) as error:
-                raise FourDHumansError(
-                    f"{path}, line {number} is no row of an AVA csv: {','.join(row)[:80]}"
-                ) from error
-            if not np.isfinite([x1, y1, x2, y2, score]).all() or x2 < x1 or y2 < y1:
-                raise FourDHumansError(f"{path}, line {number}: the box or score is not valid: {','.join(row)[:80]}")
-            if action not in classes:
-                ignored += 1
-                continue
-            frames[video, timestamp].append(LabelledBox((x1, y1, x2, y2), action, score))
+    for number, row in read_csv(path):
+        if len(row) in (0, 2) or (len(row) > 6 and not row[6]):
+            continue
+        try:
+            video, timestamp = row[0], f"{int(row[1]):04d}"
+            x1, y1, x2, y2 = map(float, row[2:6])
+            action, score = int(row[6]), float(row[7]) if scored else 1.0
+        except (ValueError, IndexError) as error:
+            raise FourDHumansError(
+                f"{path}, line {number} is no row of an AVA csv: {one_line(','.join(row), 80)}"
+            ) from error
+        if not np.isfinite([x1, y1, x2, y2, score]).all() or x2 < x1 or y2 < y1:
+            raise FourDHumansError(
+                f"{path}, line {number}: the box or score is not valid: {one_line(','.join(row), 80)}"
+            )
+        if action not in classes:
+            ignored += 1
+            continue
+        frames[video, timestamp].append(LabelledBox((x1, y1, x2, y2), action, score))
     if scored and most_per_frame is not None:
         for key, boxes in frames.items():
             frames[key] = _best_of_frame(boxes, most_per_frame)

@@ -35,7 +35,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
     if not (
         isinstance(value, tuple | list)
         and len(value) <= MAX_DIMENSIONS
-        and all(isinstance(n, int | np.integer) and 0 <= n < 1 << 48 for n in value)
+        and all(isinstance(n, int | np.integer) and not isinstance(n, bool) and 0 <= n < 1 << 48 for n in value)
     ):
         raise ValueError("an array without a shape")
     return tuple(int(n) for n in value)

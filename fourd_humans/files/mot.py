@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.files.boxes import AnnotatedBox, BoxFile, corners_of, number_in, warn_of_repairs, whole_in
+from fourd_humans.files.budget import MAX_PEOPLE
 from fourd_humans.files.text import read_lines
 
 MOT_LINES = "MOT lines are numbers: frame, id, left, top, width, height and perhaps more"
@@ -37,6 +39,7 @@ def read_mot_rows(path: Path) -> Iterator[MotRow]:
 
     Raises: FourDHumansError, with the place, for what is no such line.
     """
+    people: Counter[int] = Counter()
     for number, line in enumerate(read_lines(path), start=1):
         values = re.split(r"[,;\s]+", line.strip().rstrip(",;"))
         if values == [""] or values[0].startswith("#"):
@@ -51,6 +54,9 @@ def read_mot_rows(path: Path) -> Iterator[MotRow]:
         frame = whole_in(row[0], where, "frame number")
         if frame < 1:
             raise FourDHumansError(f"{where}: there is no frame {frame}; MOT counts frames from 1")
+        people[frame] += 1
+        if people[frame] > MAX_PEOPLE:
+            raise FourDHumansError(f"{where}: more than {MAX_PEOPLE} people in one frame")
         left, top, width, height = (number_in(value, where, "box") for value in row[2:6])
         has_class = len(row) in (8, 9) and row[7] >= 0
         yield MotRow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,15 @@ def read_lines(path: Path | str) -> Iterator[str]:
         raise FourDHumansError(f"{path} is no text file") from error
 
 
+def read_csv(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file with their numbers, from 1. Raises: FourDHumansError naming the file, as `read_lines`."""
+    rows = csv.reader(f"{line}\n" for line in read_lines(path))
+    try:
+        yield from enumerate(rows, start=1)
+    except csv.Error as error:
+        raise FourDHumansError(f"{path}, line {rows.line_num}: {one_line(error)}") from error
+
+
 def read_json(path: Path | str) -> Any:
     """What a JSON file holds. Raises: FourDHumansError naming the file, if it cannot be read or is no JSON."""
     text = read_text(path)
@@ -88,7 +98,9 @@ def parse_yaml(text: str) -> Any:
             return loader.construct_document(node)
         finally:
             loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError, AttributeError, LookupError) as error:
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, LookupError) as error:
         raise ValueError(one_line(error)) from error
 
 

@@ -95,7 +95,8 @@ def read_items(path: Path, on_item: Callable[[Any, Any], None], budget: Budget) 
     """Call `on_item` with each key and value of the dict in a file, one after the other; memory need not hold them all.
 
     The file may be of `DictWriter`, joblib (plain or compressed by zlib, gzip, bz2, lzma or xz) or pickle. Only
-    containers, numbers, text and numpy arrays are made. Where the file ends early, what is whole of it is read.
+    containers, numbers, text and numpy arrays are made. Where the file ends early, what is whole of it is read; nothing
+    at all is accepted of a ``.partial``, whose run has just begun.
 
     Returns: whether all of it was there.
     Raises: OSError; RefusedError for a file that asks for anything else; TooLargeError; ValueError for what is no such
@@ -115,8 +116,10 @@ def read_items(path: Path, on_item: Callable[[Any, Any], None], budget: Budget) 
         except (RefusedError, TooLargeError):
             raise
         except (EOFError, ValueError) as error:
-            begun = isinstance(unpickler.outermost(), dict)
-            if not (begun and (items or isinstance(error, EOFError))):
+            begun = (
+                path.suffix == ".partial" and isinstance(error, EOFError) and isinstance(unpickler.outermost(), dict)
+            )
+            if not (items or begun):
                 raise ValueError(one_line(error)) from error
             return False
     if not isinstance(found, dict):

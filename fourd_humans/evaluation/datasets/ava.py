@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from fourd_humans.actions.classes import ActionClasses, ava_classes, read_classe
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.evaluation.actions import FrameKey, LabelledBox, read_boxes
 from fourd_humans.evaluation.datasets.files import first_existing
+from fourd_humans.files.text import read_csv
 
 VERSIONS = ("v2.2", "v2.1")
 
@@ -59,8 +59,7 @@ def _optional(folder: Path, pattern: str) -> Path | None:
 
 
 def _timestamps(path: Path) -> frozenset[FrameKey]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = [row for _, row in read_csv(path) if row]
     try:
         return frozenset((row[0], f"{int(row[1]):04d}") for row in rows)
     except (IndexError, ValueError) as error:

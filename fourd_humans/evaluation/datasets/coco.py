@@ -27,8 +27,9 @@ def read_coco_keypoints(folder: Path, split: str = "val2017") -> AnnotatedPeople
         raise FourDHumansError(f"{path} is no COCO file: it lacks a list of images")
     files = {}
     for image in content.images:
-        if isinstance(image.get("id"), int | str) and "file_name" in image:
-            files[image["id"]] = str(image["file_name"])
+        if not isinstance(image.get("id"), int | str) or not isinstance(image.get("file_name"), str):
+            raise FourDHumansError(f"{path}: an image has no id and file_name")
+        files[image["id"]] = image["file_name"]
     images: list[str] = []
     boxes: list[Any] = []
     keypoints: list[Any] = []
