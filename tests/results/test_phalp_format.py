@@ -1,12 +1,16 @@
 """The released tracker's layout: what it writes is read, and what we write is what its readers expect."""
 
+import pickletools
+import zlib
+
 import joblib
 import numpy as np
 import pytest
 from pycocotools import mask as coco
+from same import assert_same
 
-from fourd_humans.results import load_tracklets
-from fourd_humans.results.phalp_format import EXTRA_KEYS, to_entry
+from fourd_humans.results import ResultWriter, load_tracklets
+from fourd_humans.results.phalp_format import EXTRA_KEYS, from_entry, to_entry
 
 # Of the layout; 'uv' and 'appe' come on request.
 RELEASED_KEYS = {
@@ -98,6 +102,61 @@ def test_units_of_the_layout(make_frame):
     assert entry["pose"][1].shape == (229,)
     np.testing.assert_array_equal(entry["pose"][1][:9], frame.bodies.global_orient[1].ravel())
     np.testing.assert_array_equal(coco.decode(entry["mask"][1][0]), frame.detections.masks[1].full())
+
+
+def test_masks_are_a_list_with_one_encoding_a_person(make_frame):
+    """The released visualiser, and loaders of SLAHMR's kind, take ``mask[i][0]``, also of arrays made of the list."""
+    frame = make_frame(2, 3)
+    frame.detections.masks[1] = None
+    entry = to_entry(frame, "000002")
+    masks = np.array(entry["mask"])
+    assert masks.shape == (3, 1)
+    decoded = [coco.decode(masks[i][0]) for i in range(3)]
+    np.testing.assert_array_equal(decoded[0], frame.detections.masks[0].full())
+    assert decoded[1].shape == frame.size
+    assert not decoded[1].any(), "nothing is known of where the person is"
+
+
+def test_scores_are_numbers_of_numpy_under_names_that_old_numpy_knows(tmp_path, make_frame):
+    with ResultWriter(tmp_path / "a.pkl") as writer:
+        writer.write(make_frame(0, 2))
+    (entry,) = joblib.load(tmp_path / "a.pkl").values()
+    for score in entry["conf"]:
+        assert score.astype(float) == pytest.approx(float(score))
+    pickled = zlib.decompress((tmp_path / "a.pkl").read_bytes())
+    modules = {arg.split(" ")[0] for opcode, arg, _ in pickletools.genops(pickled) if opcode.name == "GLOBAL"}
+    assert modules <= {"numpy", "builtins", "_codecs"}, "numpy 2 has moved its other modules"
+
+
+def test_scale_is_the_padded_box_whose_maximum_is_the_crop(make_frame):
+    frame = make_frame(0, 3)
+    frame.detections.boxes[:] = [[10, 10, 30, 70], [0, 5, 60, 45], [0, 0, 30, 40]]  # tall, wide, and just 3:4
+    entry = to_entry(frame, "000000")
+    np.testing.assert_allclose(entry["scale"], [[45, 60], [60, 80], [30, 40]])
+    released = {**entry, "extra_data": [{}, {}, {}]}
+    np.testing.assert_allclose(from_entry("0", released, 0).bodies.crop_size, [max(s) for s in entry["scale"]])
+
+
+def test_files_of_version_0_1_0_are_read(tmp_path, make_frame):
+    frame = make_frame(3, 3)
+    frame.detections.masks[1] = None
+    entry = to_entry(frame, "000003")
+    old_masks = [mask[0] if i != 1 else None for i, mask in enumerate(entry["mask"])]
+    old = {"mask": old_masks, "conf": [float(score) for score in entry["conf"]], "scale": list(entry["center"])}
+    joblib.dump({"000003": entry | old}, tmp_path / "a.pkl", compress=3)
+    tracklets = load_tracklets(tmp_path / "a.pkl")
+    assert_same(tracklets[0], frame, tolerance=1e-4)
+    assert tracklets.complete
+    assert tracklets.made_with == {}
+
+
+def test_without_times_thirty_frames_a_second_are_assumed_and_said(released, caplog):
+    path, _ = released
+    assert [frame.time for frame in load_tracklets(path)] == [0, 1 / 30]
+    assert "30 frames a second" in caplog.text
+    caplog.clear()
+    assert [frame.time for frame in load_tracklets(path, frame_rate=25)] == [0, 1 / 25]
+    assert not caplog.text
 
 
 def test_the_released_evaluation_runs_on_it(make_frame):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -15,7 +16,7 @@ from pycocotools import mask as coco
 from same import assert_same
 
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.people import Bodies, Detections
+from fourd_humans.people import Bodies, Detections, Mask
 from fourd_humans.results import ResultWriter, load_tracklets
 
 
@@ -116,6 +117,72 @@ def test_an_interruption_leaves_a_whole_file(tmp_path, make_frame):
         interrupted()
     assert list(joblib.load(tmp_path / "a.pkl")) == ["000000"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pkl"]
+
+
+MADE_WITH = {"version": "1", "settings": {"a": [1, 2.5, None]}, "weights": {}, "body": "open", "focal_length": 1234.5}
+
+
+@pytest.mark.parametrize(("close", "expected"), [
+    ({}, (True, None)),
+    ({"complete": False, "reason": "stopped"}, (False, "stopped")),
+])  # fmt: skip
+def test_a_result_says_whether_it_is_complete_and_what_made_it(tmp_path, make_frame, close, expected):
+    with ResultWriter(tmp_path / "a.pkl", made_with=MADE_WITH) as writer:
+        for index in range(3):
+            writer.write(make_frame(index, index))
+        writer.close(**close)
+    tracklets = load_tracklets(tmp_path / "a.pkl")
+    assert (tracklets.complete, tracklets.reason) == expected
+    assert tracklets.made_with == MADE_WITH
+    results = joblib.load(tmp_path / "a.pkl")
+    assert list(results) == ["000000", "000001", "000002"], "no other keys than frames"
+    assert results["000000"]["made_with"] == MADE_WITH
+    assert results["000002"]["end"] == {"complete": expected[0], "reason": expected[1], "frames": 3}
+    tracklets[:2].save(tmp_path / "b.pkl")
+    part = load_tracklets(tmp_path / "b.pkl")
+    assert (len(part), part.complete, part.reason, part.made_with) == (2, *expected, MADE_WITH)
+
+
+def test_an_error_leaves_no_result_but_the_frames_before(tmp_path, make_frame, caplog):
+    def broken():
+        with ResultWriter(tmp_path / "a.pkl", made_with=MADE_WITH) as writer:
+            writer.write(make_frame(0))
+            raise ValueError("something\nbroke")
+
+    with pytest.raises(ValueError, match="something"):
+        broken()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pkl.partial"]
+    tracklets = load_tracklets(tmp_path / "a.pkl.partial")
+    assert (len(tracklets), tracklets.complete, tracklets.reason) == (1, False, "something broke")
+    assert list(joblib.load(tmp_path / "a.pkl.partial")) == ["000000"]
+    assert "a.pkl.partial" in caplog.text
+
+
+def test_an_error_before_the_first_frame_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="nothing"), ResultWriter(tmp_path / "a.pkl"):
+        raise ValueError("nothing")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_has_just_begun_has_no_frames_yet(tmp_path, make_frame):
+    writer = ResultWriter(tmp_path / "a.pkl")
+    assert len(load_tracklets(tmp_path / "a.pkl.partial")) == 0
+    writer.write(make_frame(0))
+    assert len(load_tracklets(tmp_path / "a.pkl.partial")) == 1
+    writer.close()
+
+
+def test_masks_take_no_memory_until_they_are_asked_for(tmp_path, make_frame):
+    size = (3000, 4000)
+    frame = make_frame(0, 1, size=size)
+    frame.detections.masks = [Mask(np.ones((2500, 3500), bool), 100, 100, size)]
+    write(tmp_path / "a.pkl", [replace(frame, index=n, name=str(n)) for n in range(40)])
+    tracemalloc.start()
+    tracklets = load_tracklets(tmp_path / "a.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 10e6, "one mask has 9 million pixels"
+    tracemalloc.stop()
+    mask = tracklets[0].detections.masks[0]
+    assert (mask.left, mask.top, mask.pixels.shape) == (100, 100, (2500, 3500))
 
 
 def test_a_killed_run_leaves_all_its_frames(tmp_path):
