@@ -40,7 +40,6 @@ class Settings(BaseModel):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
-        coerce_numbers_to_str=True,
         use_attribute_docstrings=True,
     )
 

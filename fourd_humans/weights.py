@@ -12,12 +12,28 @@ from fourd_humans.detection.movenet import WEIGHTS as MOVENET
 from fourd_humans.errors import UsageError
 from fourd_humans.motion.checkpoint import BUILT_IN
 from fourd_humans.recovery.landmarks.network import WEIGHTS as BLAZEPOSE
+from fourd_humans.settings import short
+
+FILE_SETTINGS = (
+    ("detection", "checkpoint"),
+    ("detection", "boxes"),
+    ("recovery", "checkpoint"),
+    ("appearance", "encoder"),
+    ("motion", "checkpoint"),
+)
 
 
 def require_models(config: Config) -> None:
-    """Raises: UsageError listing every model file that the configuration needs and that is not there."""
+    """Check that the files exist that the configuration names or needs, before any work.
+
+    Raises: UsageError for a file of the settings that does not exist, or listing all model files that are not installed.
+    """
     missing = []
     detection, recovery = config.detection, config.recovery
+    for group, name in FILE_SETTINGS:
+        file = getattr(getattr(config, group), name, None)
+        if file is not None and not Path(file).is_file():
+            raise UsageError(f"'{group}.{name}': there is no file {short(file)}")
     needs_vitdet = detection.backend in ("vitdet", "detectron2") and not detection.checkpoint
     if needs_vitdet and not checkpoints.installed("vitdet-h"):
         missing.append("ViTDet-H (4dhumans models download vitdet-h, or --set detection.checkpoint=FILE, or --boxes)")

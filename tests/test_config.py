@@ -65,6 +65,7 @@ def test_settings_reach_nested_fields_and_keep_their_types():
         ("tracking.max_age=" + "9" * 5000, "cannot be read"),
         ("tracking.max_age=" + "[" * 5000, "cannot be read"),
         ("tracking.max_age=0x" + "f" * 5000, "at most 100000"),
+        ("motion.checkpoint=0x" + "f" * 5000, "must be text, not 'an integer of more than 40 digits'"),
         # ranges
         ("tracking.max_age=-1", "at least 0"),
         ("tracking.history=1000000000", "at most 1000, not '1000000000'"),

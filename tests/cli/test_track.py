@@ -263,6 +263,8 @@ def test_a_full_disk_says_so(run, tmp_path, monkeypatch):
         (["--set", "model=huge"], ["huge", "lite, paper"]),
         (["--model", "lite", "--set", "model=paper"], ["--model", "--set"]),
         (["--boxes", "nowhere.txt", "--set", "detection.score_threshold=0.5"], ["precomputed"]),
+        (["--set", "motion.checkpoint=nowhere.ckpt"], ["motion.checkpoint", "nowhere.ckpt"]),
+        (["--set", 'motion.checkpoint="a\\0b"'], ["motion.checkpoint"]),
         (["--start", "9" * 5000], ["position in a video"]),
         (["--start", "noon"], ["noon"]),
         (["--start", "50", "--end", "10"], ["end"]),
