@@ -60,6 +60,8 @@ class ShotSettings(Settings):
     """Look for cuts."""
     threshold: Annotated[Number, Field(ge=0, le=255)] = 27.0
     """Mean change of a pixel, 0 to 255, from which on it is a cut."""
+    camera_motion: bool = True
+    """Tell from the background whether the camera stands still, rotates or moves."""
 
 
 class ResultsSettings(Settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,6 +228,8 @@ class TrackedFrame:
     predicted_pose, predicted_location: (N, 229) and (N, 99), what the track expects one frame ahead, or None.
     detected: how many of the frame's detections the tracker was given.
     error: why the frame could not be used, or None.
+    camera_homography: (3, 3) from the pixels of the shot's last keyframe to this one's, of the background; NaN where it
+        could not be found, None where the frame is no keyframe or the shot's first one (see `video.camera_motion`).
     """
 
     index: int
@@ -243,6 +245,7 @@ class TrackedFrame:
     is_cut: bool = False
     detected: int = 0
     error: str | None = None
+    camera_homography: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -251,3 +254,40 @@ class TrackedFrame:
     def seen(self) -> NDArray[np.bool_]:
         """(N,) True for people detected in this very frame."""
         return self.time_since_seen == 0
+
+
+@dataclass(frozen=True)
+class Gravity:
+    """Which way is up in a shot, estimated from its people (see `motion.gravity`).
+
+    up: (3,) unit vector against gravity in the camera's frame, x right, y down, z away; (0, -1, 0) for a level camera.
+    floor: metres along `up` from the camera to the floor, negative where the floor is below the camera.
+    confidence: in 0..1; one half where the direction's standard deviation is 5 degrees.
+    focal_length: pixels, of the camera that this holds for (see `geometry.camera.assumed_intrinsics`).
+    """
+
+    up: tuple[float, float, float]
+    floor: float
+    confidence: float
+    focal_length: float
+
+
+CameraMotion = Literal["static", "rotating", "moving", "unknown"]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is known of the scene between two cuts.
+
+    first_frame, last_frame: numbers of frames, both inclusive.
+    gravity: which way is up in the camera's frame, that of the first frame where the camera rotates; or None.
+    camera_motion: static; rotating (about its own centre); moving (it travels, or its focal length changes; people are
+        then not put into one frame); unknown (too little background to tell).
+    rotations: of a rotating camera, keyframes with the rotation (3, 3) from their camera's frame to the first frame's.
+    """
+
+    first_frame: int
+    last_frame: int
+    gravity: Gravity | None = None
+    camera_motion: CameraMotion = "unknown"
+    rotations: tuple[tuple[int, tuple[tuple[float, float, float], ...]], ...] = ()

@@ -30,6 +30,7 @@ from fourd_humans.tracking.buffer import BUFFER_CLASSES, FixedLagBuffer, empty_f
 from fourd_humans.tracking.observation import usable_bodies
 from fourd_humans.tracking.tracker import TRACK_CLASSES, Tracker
 from fourd_humans.video import BadFrame, Source, open_source, read_ahead
+from fourd_humans.video.camera_motion import KEYFRAME_INTERVAL, Background, CameraMotion, background
 from fourd_humans.weights import require_models
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class ObservedFrame:
     is_cut: bool = False
     detections: Detections | None = None
     bodies: Bodies | None = None
+    background: Background | None = None  # of keyframes
     error: str | None = None
     failure: Exception | None = None
 
@@ -75,13 +77,14 @@ class Position:
 
 
 class Tracking:
-    """The part of the chain that goes frame by frame: the tracker, and the fixed-lag buffer behind it.
+    """The part of the chain that goes frame by frame: the tracker, the fixed-lag buffer behind it, and camera motion.
 
     position: of the last frame taken, or None before the first.
     """
 
     def __init__(self, tracker: Tracker, buffer: FixedLagBuffer, shape_space: str, *, textures: bool = False) -> None:
         self.tracker, self.buffer = tracker, buffer
+        self.camera = CameraMotion()
         self.position: Position | None = None
         self._shape_space, self._textures = shape_space, textures
 
@@ -90,6 +93,7 @@ class Tracking:
         given, found, bodies = observed.frame, observed.detections, observed.bodies
         self.position = Position(given.index, given.time, self.position.count + 1 if self.position else 1)
         frame = empty_frame(given, self._shape_space, is_cut=observed.is_cut, error=observed.error)
+        frame.camera_homography = self.camera.update(observed.background, observed.is_cut)
         if found is None or bodies is None:
             return self.buffer.add(frame, [])
         detections = replace(frame.detections, rejected=found.rejected)
@@ -104,16 +108,22 @@ class Tracking:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here in another process; of the classes in `STATE_CLASSES`."""
-        return {"position": self.position, "tracker": self.tracker.state(), "buffer": self.buffer.state()}
+        return {
+            "position": self.position,
+            "tracker": self.tracker.state(),
+            "buffer": self.buffer.state(),
+            "camera": self.camera.last,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where another `Tracking` with the same settings was."""
         self.position = state["position"]
         self.tracker.restore(state["tracker"])
         self.buffer.restore(state["buffer"])
+        self.camera.last = state["camera"]
 
 
-STATE_CLASSES = (Position, *TRACK_CLASSES, *BUFFER_CLASSES)
+STATE_CLASSES = (Position, Background, *TRACK_CLASSES, *BUFFER_CLASSES)
 """What the state of `Tracking` consists of, for `files.state`."""
 
 
@@ -275,7 +285,10 @@ class Pipeline:
             frames = [item.frame for item in items]
             recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
             pairs = zip(items, recovered, strict=True)
-            return [replace(item, **_usable(kept, bodies, item.frame.size)) for item, (kept, bodies) in pairs]
+            return [
+                replace(item, **_usable(kept, bodies, item.frame.size), background=self._background(item))
+                for item, (kept, bodies) in pairs
+            ]
 
         with self._timed("recovery"):
             return _work_on_good(work, items)
@@ -288,6 +301,13 @@ class Pipeline:
 
         with self._timed("appearance"):
             return _work_on_good(work, items)
+
+    def _background(self, item: ObservedFrame) -> Background | None:
+        """The features of a keyframe's background, outside of everybody detected."""
+        if not self.config.camera.motion or item.frame.index % KEYFRAME_INTERVAL:
+            return None
+        boxes = (item.detections or Detections.empty()).boxes
+        return background(item.frame.image, boxes)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -29,11 +29,13 @@ from fourd_humans.actions.recognition import Recognition, output_files, recognis
 from fourd_humans.checkpoints.store import weights_hash
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.people import Detections, Frame, TrackedFrame
+from fourd_humans.motion.level import LevelMode, level_scene
+from fourd_humans.motion.shots import ShotEstimator
+from fourd_humans.people import Detections, Frame, Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import render_video
-from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of
+from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of, read_frames
 from fourd_humans.tracking.buffer import empty_frame
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.images import read_image
@@ -60,6 +62,7 @@ class TrackResult:
     frames: how many were written; skipped: how many of them could not be used.
     exports: files for other programs, where the command was asked for them.
     people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
+    shots: where the camera stands and moves, and which way is up, between cuts.
     seconds: working time of each stage. complete: False where the run was stopped early.
     actions: what everybody does, and action_files, or None and nothing where that was not asked for.
     """
@@ -71,6 +74,7 @@ class TrackResult:
     exports: list[Path] = field(default_factory=list)
     people: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    shots: list[Shot] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     complete: bool = True
     actions: Recognition | None = None
@@ -148,11 +152,16 @@ def track(
             )
         )
         drawing = None
-        if video_path is not None and not actions:
-            renderer = stages.make_renderer(config, pipeline.body_model)
+        renderer = stages.make_renderer(config, pipeline.body_model) if video_path is not None else None
+        # What people do, and which way is up, is known at the end only.
+        draw_later = actions or (renderer is not None and renderer.shows_scene and config.render.level != "none")
+        if video_path is not None and renderer is not None and not draw_later:
             drawing = sinks.enter_context(
                 _Drawing(source, video_path, renderer, config.render.quality, results_path if saved else None)
             )
+        scene = ShotEstimator()
+        if saved is not None:
+            read_frames(partial_of(results_path), scene.update)
         saver = saved_run.Saver(results_path, made, source, pipeline.batch_size(source.size))
         if saved is None:
             saver.remove()
@@ -164,6 +173,7 @@ def track(
         observed = observe(pipeline, source, stop, after=tracking.position)
         for frame in pipeline.run(source, stop, tracking=tracking, observed=observed, on_tracked=save_run):
             results.write(frame)
+            scene.update(frame)
             if drawing is not None:
                 drawing.put(frame)
             summary.frames += 1
@@ -172,20 +182,23 @@ def track(
             summary.rejected.update(rejected.reason for rejected in frame.detections.rejected)
             on_frame(frame)
         summary.complete = not stop()
-        results.close(complete=summary.complete, reason=None if summary.complete else "stopped")
+        summary.shots = scene.finish()
+        reason = None if summary.complete else "stopped"
+        results.close(complete=summary.complete, reason=reason, shots=summary.shots)
         if summary.complete:
             saver.remove()
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
-    if actions:
-        tracklets = load_tracklets(results_path)
+    texts = None
+    tracklets = load_tracklets(results_path) if draw_later else None
+    if actions and tracklets is not None:
         summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config)))
         summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=overwrite)
-        if video_path is not None:
-            texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))
-            renderer = stages.make_renderer(config, pipeline.body_model)
-            draw(tracklets, source, video_path, renderer, quality=config.render.quality, texts=texts)
+        texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))
+    if tracklets is not None and video_path is not None and renderer is not None:
+        render = config.render
+        draw(tracklets, source, video_path, renderer, quality=render.quality, texts=texts, level=render.level)
     return summary
 
 
@@ -261,17 +274,27 @@ def draw(
     *,
     quality: int,
     texts: Mapping[int, Mapping[int, str]] | None = None,
+    level: LevelMode = "auto",
 ) -> int:
     """Draw results over their source into a video; returns the number of frames.
 
-    texts: by number of the frame and identity, what to write at each person.
+    texts: by number of the frame and identity, what to write at each person. level: of the side and top views.
     """
     texts = texts or {}
+    level_frames = {}
+    if renderer.shows_scene and level != "none":
+        levelled = level_scene(tracklets, renderer.body_model, level)
+        for note in levelled.notes:
+            log.warning("%s", note)
+        level_frames = {frame.index: frame for frame in levelled.tracklets}
     audio = None if source.is_image else source.path
     size = renderer.output_size(source.size)
     with VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality) as writer:
         return render_video(
-            source, tracklets, writer, lambda image, frame: renderer.draw(image, frame, texts.get(frame.index))
+            source,
+            tracklets,
+            writer,
+            lambda image, frame: renderer.draw(image, frame, texts.get(frame.index), level_frames.get(frame.index)),
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fourd_humans.geometry.crops import with_crop_camera
-from fourd_humans.people import Bodies, Detections, Float, TrackedFrame, concatenate, select
+from fourd_humans.people import Bodies, Detections, Float, Shot, TrackedFrame, concatenate, select
 
 Status = Literal["seen", "predicted", "missing"]
 
@@ -61,6 +61,7 @@ class Tracklets:
     frames: in the order of time. folder: what the frames' paths begin with (see `ResultWriter`).
     complete: whether all frames of the run are there. reason: why not, where that is known (an error, or "stopped").
     made_with: version, settings, weights, body and focal length of the run (see docs/results.md), where they are known.
+    shots: what is known of the scene between cuts; empty where a result says nothing of it.
 
     >>> import numpy as np
     >>> from fourd_humans.people import Bodies, Detections, TrackedFrame
@@ -76,6 +77,7 @@ class Tracklets:
     complete: bool = True
     reason: str | None = None
     made_with: dict[str, Any] = field(default_factory=dict)
+    shots: list[Shot] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -204,7 +206,7 @@ class Tracklets:
         ) as writer:
             for frame in self.frames:
                 writer.write(frame)
-            writer.close(complete=self.complete, reason=self.reason)
+            writer.close(complete=self.complete, reason=self.reason, shots=self.shots)
 
     def export(self, formats: Sequence[str] | str, output: Path | str, name: str, **options: Any) -> list[Path]:
         """Write files for other programs, as ``glb`` or ``["bvh", "csv"]``: see `fourd_humans.exports.export`.

@@ -132,22 +132,24 @@ def _bleed(texture: NDArray[np.float64], shown: NDArray[np.bool_]) -> Image:
     return colours[nearest]
 
 
-def backdrop(size: tuple[int, int], intrinsics: Intrinsics, pitch: float, height: float, seed: int) -> Image:
+def backdrop(
+    size: tuple[int, int], intrinsics: Intrinsics, rotation: NDArray[np.float64], height: float, seed: int
+) -> Image:
     """The empty scene: paving stones and a brick wall with windows and a door, in low sunlight.
 
-    pitch: radians that the camera looks down. height: metres of the camera above the ground.
+    rotation: (3, 3) from the level world to the camera. height: metres of the camera above the ground.
     """
     rng = np.random.default_rng(seed)
     fine = 2  # samples per pixel and direction
     rows, columns = (np.arange(length * fine) / fine + 0.5 / fine for length in size)
     x = (columns[None] - intrinsics.principal_point[0]) / intrinsics.focal_length * np.ones((len(rows), 1))
     y = (rows[:, None] - intrinsics.principal_point[1]) / intrinsics.focal_length * np.ones((1, len(columns)))
-    down, away = y * math.cos(pitch) + math.sin(pitch), math.cos(pitch) - y * math.sin(pitch)
+    right, down, away = np.einsum("rc,chw->rhw", rotation.T, np.stack([x, y, np.ones_like(x)]))
     to_ground = np.where(down > 1e-6, height / np.maximum(down, 1e-6), np.inf)
     to_wall = WALL / np.maximum(away, 1e-6)
     on_ground = to_ground < to_wall
     distance = np.minimum(to_ground, to_wall)
-    across, up, depth = x * distance, height - down * distance, away * distance
+    across, up, depth = right * distance, height - down * distance, away * distance
 
     stains = _cloud(rng, 512)
     ground = _paving(across, depth, stains, rng)

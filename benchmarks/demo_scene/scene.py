@@ -66,17 +66,25 @@ def make_demo_scene(
     seconds: float = LENGTH,
     frame_rate: float = 25.0,
     seed: int = 0,
+    *,
+    pitch: float = PITCH,
+    roll: float = 0.0,
+    camera_height: float = CAMERA_HEIGHT,
+    people: int = len(WALKS),
 ) -> DemoScene:
     """Render the scene and its ground truth into `folder`, which is made if it is missing.
 
     size: (height, width) in pixels. seconds: shorter or longer than 8, people walk faster or slower. seed: of shapes,
-    gaits, textures and grain; the same one gives the same scene.
+    gaits, textures and grain; the same one gives the same scene. pitch: radians that the camera looks down. roll:
+    radians that it is turned about its optical axis. camera_height: metres above the ground. people: how many of the
+    five.
 
     The npz holds, for T frames and P people: ids (P,); betas (P, 10), shape_space; global_orient (T, P, 1, 3, 3),
     body_pose (T, P, 23, 3, 3), camera (T, P, 3) as in `Bodies`; joints_3d (T, P, 45, 3) in the body's own position,
     joints_2d (T, P, 45, 2) pixels; boxes and visible_boxes (T, P, 4) xyxy of the whole body and of what is seen of it
     (0 where nothing is); visibility (T, P) the share of the body's pixels that are seen; present (T, P), whether any of
-    it lies in the picture, seen or hidden; size, frame_rate, focal_length, principal_point.
+    it lies in the picture, seen or hidden; size, frame_rate, focal_length, principal_point; up (3,), the direction
+    against gravity in the camera frame, and floor, the height of the ground along it.
 
     Raises: UsageError for a size below 64 pixels or a length outside 2 to 30 seconds.
     """
@@ -89,22 +97,22 @@ def make_demo_scene(
     body_model = BodyModel.open_body()
     faces = np.ascontiguousarray(body_model.faces, dtype=np.int64)
     intrinsics = Intrinsics(FOCAL_SHARE * size[1], (size[1] / 2, size[0] / 2))
-    to_camera = Rotation.from_euler("x", PITCH).as_matrix()
-    count, people = round(seconds * frame_rate), len(WALKS)
+    to_camera = (Rotation.from_euler("z", roll) * Rotation.from_euler("x", pitch)).as_matrix()
+    count = round(seconds * frame_rate)
     betas = np.clip(rng.normal(0, 0.9, (people, 10)), -1.8, 1.8).astype(np.float32)
     motions = [
         _walk(np.array(walk), standing, LENGTH * np.arange(count) / count, rng)
-        for walk, standing in zip(WALKS, STANDING, strict=True)
+        for walk, standing in list(zip(WALKS, STANDING, strict=True))[:people]
     ]
     skin = Skin.open_body()
     textures = np.stack([skin.dress(person, rng) for person in range(people)])
-    empty = backdrop(size, intrinsics, PITCH, CAMERA_HEIGHT, seed)
+    empty = backdrop(size, intrinsics, to_camera, camera_height, seed)
 
     truth: dict[str, list[NDArray]] = {}
     masks: dict[int, dict[int, dict]] = {}
     with VideoWriter(scene.video, frame_rate, size, quality=18) as writer:
         for t in range(count):
-            bodies = _place(body_model, [motion.at(t) for motion in motions], betas, to_camera)
+            bodies = _place(body_model, [motion.at(t) for motion in motions], betas, to_camera, camera_height)
             vertices = bodies.pop("vertices")
             seen, seen_masks = _visibility(vertices, faces, intrinsics, size)
             projected = project(vertices, np.zeros((people, 3)), intrinsics)
@@ -115,7 +123,7 @@ def make_demo_scene(
             masks[t] = {person + 1: to_rle(mask) for person, mask in enumerate(seen_masks) if mask.pixels.size}
 
             image = empty.copy()
-            cast_shadows(image, vertices, faces, to_camera, intrinsics, CAMERA_HEIGHT)
+            cast_shadows(image, vertices, faces, to_camera, intrinsics, camera_height)
             draw_people(image, vertices, faces, skin, textures, to_camera, intrinsics)
             writer.write(develop(image, rng), t / frame_rate)
 
@@ -123,7 +131,7 @@ def make_demo_scene(
     constants: dict[str, Any] = {
         "ids": np.arange(1, people + 1), "betas": betas, "shape_space": body_model.shape_space, "size": np.array(size),
         "frame_rate": frame_rate, "focal_length": intrinsics.focal_length,
-        "principal_point": np.array(intrinsics.principal_point),
+        "principal_point": np.array(intrinsics.principal_point), "up": -to_camera[:, 1], "floor": -camera_height,
     }  # fmt: skip
     np.savez_compressed(scene.truth, **(constants | arrays))
     _write_mot(scene.boxes, arrays)
@@ -212,7 +220,11 @@ def _bump(phase: NDArray, center: float, width: float) -> NDArray[np.float64]:
 
 
 def _place(
-    body_model: BodyModel, people: list[tuple[NDArray, NDArray, NDArray]], betas: NDArray, to_camera: NDArray
+    body_model: BodyModel,
+    people: list[tuple[NDArray, NDArray, NDArray]],
+    betas: NDArray,
+    to_camera: NDArray,
+    camera_height: float,
 ) -> dict[str, NDArray]:
     """This frame's bodies in the camera frame, each standing with its lowest point on the ground."""
     position = np.stack([person[0] for person in people])
@@ -223,7 +235,7 @@ def _place(
         posed = body_model(*map(torch.from_numpy, parameters))
     vertices, pelvis = posed.vertices.numpy().astype(np.float64), posed.skeleton[:, :1].numpy().astype(np.float64)
     lowest = ((vertices - pelvis) @ to_camera[:, 1]).max(1)  # to_camera's columns are the level world's axes
-    place = np.stack([position[:, 0], CAMERA_HEIGHT - lowest, position[:, 1]], axis=1)
+    place = np.stack([position[:, 0], camera_height - lowest, position[:, 1]], axis=1)
     camera = (place @ to_camera.T - pelvis[:, 0]).astype(np.float32)
     return {
         "global_orient": parameters[0],

@@ -173,6 +173,12 @@ class BodyModel(nn.Module):
         joints = self.joints(*(torch.from_numpy(array).to(self.J_template.device) for array in arrays))
         return joints.cpu().numpy()
 
+    def pelvis_of(self, betas: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3) the pelvis joint, about which the body turns, in the body's own position. betas: (N, 10) arrays."""
+        template, directions = self.J_template[0].cpu().numpy(), self.J_shapedirs[0].cpu().numpy()
+        pelvis: NDArray[np.float32] = template + betas @ directions.T
+        return pelvis
+
     def skeleton(self, global_orient: Tensor, body_pose: Tensor, betas: Tensor) -> Tensor:
         """SMPL's own 24 joints (N, 24, 3) from the kinematic chain alone."""
         with torch.autocast(global_orient.device.type, enabled=False):

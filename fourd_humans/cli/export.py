@@ -8,6 +8,8 @@ from typing import Literal
 
 import click
 
+from fourd_humans.cli.track import LEVEL_HELP
+from fourd_humans.config import default_config, merge
 from fourd_humans.errors import UsageError
 
 
@@ -28,6 +30,7 @@ from fourd_humans.errors import UsageError
     "--depth-scale", type=float, metavar="FACTOR",
     help="Factor on distances from the camera.  [default: as an ordinary lens would have them]",
 )  # fmt: skip
+@click.option("--level", metavar="auto|none|DEGREES", default="auto", help=LEVEL_HELP)
 @click.option("--weights", type=click.Choice(["4", "8"]), default="4", show_default=True,
               help="glb: how many joints a vertex may follow. Engines and browsers take 4.")  # fmt: skip
 @click.option("--pose-shapes", is_flag=True, help="glb, usd: with pose-dependent shapes, as morph targets.")
@@ -52,6 +55,7 @@ def export(
     seen_only: bool,
     fps: float | None,
     depth_scale: float | None,
+    level: str,
     weights: str,
     pose_shapes: bool,
     layout: Literal["smpl", "smplh", "smplx"],
@@ -104,6 +108,7 @@ def export(
         seen_only=seen_only,
         frame_rate=fps,
         depth_scale=depth_scale,
+        level=merge(default_config(), {"render": {"level": level}}).render.level,
         overwrite=overwrite,
         options=options,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fourd_humans.cli.track import LEVEL_HELP
 from fourd_humans.config import apply_settings, default_config, load_config, merge
 from fourd_humans.errors import UsageError
 
@@ -24,6 +25,7 @@ from fourd_humans.errors import UsageError
     "--depth-scale", type=float, metavar="FACTOR",
     help="Factor on depths in the side and top views.  [default: as with an ordinary lens]",
 )  # fmt: skip
+@click.option("--level", metavar="auto|none|DEGREES", help=LEVEL_HELP)
 @click.option("--actions", "actions_file", type=click.Path(path_type=Path), metavar="CSV",
               help="Write at each person what 'actions' recognised, from its csv.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a video that exists.")
@@ -84,6 +86,8 @@ def render(
     if not shape_spaces <= {body_model.shape_space}:
         click.echo("The body model of these results is not installed: poses are shown on the open body.", err=True)
     renderer = stages.make_renderer(config, body_model)
-    count = draw(tracklets, opened, output, renderer, quality=config.render.quality, texts=texts)
+    count = draw(
+        tracklets, opened, output, renderer, quality=config.render.quality, texts=texts, level=config.render.level
+    )
     if not quiet:
         click.echo(f"{output}: {count} frames" + ("" if tracklets.complete else "; the results end early"))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_HELP = """lite: built in. paper: the published system, from '4dhumans models download'. auto: paper if its
 weights are installed.  [default: lite]"""
+LEVEL_HELP = """Put people upright on a floor: auto where the direction of gravity is certain, none for the camera's own
+frame, or the camera's pitch, downwards, in degrees.  [default: auto]"""
 STOPPING = "Stopping: finishing frames in progress and keeping the results (Ctrl-C again to quit at once)."
 BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier results instead of detecting them."
 
@@ -48,6 +50,7 @@ BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier r
 @click.option("--focal", type=float, metavar="PIXELS", help="Focal length of the camera.")
 @click.option("--fov", type=float, metavar="DEGREES",
               help="Field of view of the camera across the longer side, instead of --focal.")  # fmt: skip
+@click.option("--level", metavar="auto|none|DEGREES", help=LEVEL_HELP)
 @click.option("--detect-shots/--no-detect-shots", default=None, help="Look for cuts.  [default: yes]")
 @click.option("--complete/--no-complete", default=None, help="Fill in people while they are hidden.  [default: yes]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
@@ -219,6 +222,7 @@ def configuration(
     views: str | None = None,
     focal: float | None = None,
     fov: float | None = None,
+    level: str | None = None,
     detect_shots: bool | None = None,
     complete: bool | None = None,
 ) -> Config:
@@ -240,6 +244,7 @@ def configuration(
         ("--views", "render.views", views),
         ("--focal", "camera.focal_length", focal),
         ("--fov", "camera.field_of_view", fov),
+        ("--level", "render.level", level),
         ("--detect-shots", "shots.detect", detect_shots),
         ("--complete", "motion.complete", complete),
         ("--boxes", "detection", None if boxes is None else {"backend": "precomputed", "boxes": str(boxes)}),

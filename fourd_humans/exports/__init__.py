@@ -16,6 +16,7 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
 from fourd_humans.exports.job import ExportJob, ExportOptions
 from fourd_humans.exports.notices import notice
+from fourd_humans.motion.level import LevelMode
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.frames import Position, check_range, is_past
 
@@ -91,6 +92,7 @@ def export(
     seen_only: bool = False,
     frame_rate: float | None = None,
     depth_scale: float | None = None,
+    level: LevelMode = "auto",
     body_model: BodyModel | None = None,
     overwrite: bool = False,
     options: ExportOptions | None = None,
@@ -102,6 +104,8 @@ def export(
     itself left out. seen_only: leave out the frames in which a person was hidden and only predicted.
     frame_rate: to resample to, in formats with motion.
     depth_scale: factor on people's distances from the camera; by default as an ordinary lens would have them.
+    level: "auto" puts people upright on a floor where the direction of gravity is certain enough, a number takes that
+        pitch of the camera in degrees, "none" leaves the camera's frame (see `motion.level`).
     body_model: that of the results; by default found by their `shape_space`.
 
     Raises: UsageError for an unknown format or person, where nobody is left, where a file exists, or where a package is
@@ -124,6 +128,7 @@ def export(
         name=name,
         frame_rate=frame_rate,
         depth_scale=depth_scale,
+        level=level,
         options=options or ExportOptions(),
     )
     for format_ in formats:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.exports.world import Motion, Scene, World, make_scene
+from fourd_humans.motion.level import LevelMode
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.frames import Source
 
@@ -40,11 +41,12 @@ class ExportJob:
     name: str
     frame_rate: float | None = None
     depth_scale: float | None = None
+    level: LevelMode = "none"
     options: ExportOptions = field(default_factory=ExportOptions)
     written: list[Path] = field(default_factory=list)
 
     def scene(self, world: World) -> Scene:
-        return make_scene(self.tracklets, self.body_model, world, self.frame_rate, self.depth_scale)
+        return make_scene(self.tracklets, self.body_model, world, self.frame_rate, self.depth_scale, self.level)
 
     def new_file(self, ending: str, motion: Motion | None = None) -> Path:
         """A file to write: ``NAME_person_1.bvh`` for a person and ".bvh", ``NAME_joints.csv`` for "_joints.csv"."""

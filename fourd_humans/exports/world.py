@@ -12,6 +12,7 @@ the root rotation is M R₀, and the pelvis stands at M (J₀ + t). M t would be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -23,9 +24,12 @@ from scipy.spatial.transform import Rotation, Slerp
 from fourd_humans.body.joints import ROOT
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import UsageError
+from fourd_humans.motion.level import LevelMode, level_scene
 from fourd_humans.people import Float
 from fourd_humans.rendering.views import ordinary_depth_scale
 from fourd_humans.tracklets import Tracklet, Tracklets
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FRAME_RATE = 30.0  # of a single frame
 BODIES_AT_ONCE = 64
@@ -188,6 +192,7 @@ def make_scene(
     world: World = Y_UP,
     frame_rate: float | None = None,
     depth_scale: float | None = None,
+    level: LevelMode = "none",
 ) -> Scene:
     """Everybody in `tracklets` in a world.
 
@@ -196,6 +201,8 @@ def make_scene(
     depth_scale: factor on people's distances from the camera and on its focal length, which leaves their pixels in
     place. By default that of an ordinary lens where the results assume a longer one, as the released code does, whose
     people stand a hundred metres away and jump by a metre a frame; else 1.
+    level: puts people upright on a floor at height 0, see `motion.level`; "none", or with a depth scale, the origin is
+    the camera, and its pitch makes people lean.
 
     Raises: UsageError where there is nobody, or for a frame rate or depth scale that is none.
     """
@@ -211,11 +218,15 @@ def make_scene(
     if (np.diff(times) <= 0).any():
         raise UsageError("the times of these results do not increase from frame to frame")
     average = (len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FRAME_RATE
+    levelled = level_scene(tracklets, body_model, level if depth_scale is None else "none")
+    for note in levelled.notes:
+        log.warning("%s", note)
+    tracklets = levelled.tracklets
     first = next(frame for frame in tracklets if len(frame))
     depth_scale = depth_scale or ordinary_depth_scale(first.bodies.focal_length, first.size)
     camera = Camera(
-        position=np.zeros((len(times), 3)),
-        rotation=np.broadcast_to(world.rotation, (len(times), 3, 3)),
+        position=np.outer(-levelled.camera_height, world.rotation[:, 1]) / world.metres,
+        rotation=world.rotation @ levelled.camera_rotation,
         focal_length=first.bodies.focal_length * depth_scale,
         principal_point=first.bodies.principal_point,
         size=first.size,

@@ -72,6 +72,18 @@ def intrinsics_from(
     return released_intrinsics(size)
 
 
+def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
+    """The camera to assume for a frame of `size` (height, width): `camera`, unless it is the released convention.
+
+    The released convention's focal length belongs to no real lens: at 3 degrees of view nothing is foreshortened, and
+    people who stand beside one another seem tens of metres apart. Where the real focal length is unknown, that of a 53
+    degree view along the diagonal is assumed, as CLIFF does (Li et al., ECCV 2022): the length of the diagonal.
+    """
+    if camera != released_intrinsics(size):
+        return camera
+    return Intrinsics(math.hypot(*size), camera.principal_point)
+
+
 def full_image_camera(
     camera_crop: ArrayLike, crop_center: ArrayLike, crop_size: ArrayLike, intrinsics: Intrinsics
 ) -> NDArray[np.float32]:
@@ -111,6 +123,25 @@ def project(points: ArrayLike, camera: ArrayLike, intrinsics: Intrinsics) -> NDA
     depth = np.maximum(placed[..., 2:], NEAREST)
     pixels = intrinsics.focal_length * placed[..., :2] / depth + np.asarray(intrinsics.principal_point)
     return pixels.astype(np.float32)
+
+
+def ray_directions(pixels: ArrayLike, camera: Intrinsics) -> NDArray[np.float64]:
+    """(..., 3) directions, with z = 1, in which `pixels` (..., 2) lie from the camera."""
+    flat = (np.asarray(pixels, float) - np.asarray(camera.principal_point)) / camera.focal_length
+    return np.concatenate([flat, np.ones((*flat.shape[:-1], 1))], -1)
+
+
+def look_at_rotations(pixels: ArrayLike, camera: Intrinsics) -> NDArray[np.float64]:
+    """(N, 3, 3) from the frames of cameras that look straight at `pixels` (N, 2) to the frame of `camera`.
+
+    The smallest rotations that do so: the optical axis becomes the direction of the pixel.
+    """
+    directions = ray_directions(pixels, camera)
+    x, y, z = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).T
+    share = 1 / (1 + z)
+    return np.stack(
+        [1 - x * x * share, -x * y * share, x, -x * y * share, 1 - y * y * share, y, -x, -y, z], axis=-1
+    ).reshape(-1, 3, 3)
 
 
 def _from_matrix(matrix: NDArray[np.float64]) -> Intrinsics:

@@ -63,7 +63,7 @@ class Renderer:
             raise UsageError(f"alpha, the opacity, must be 0 to 1, not {alpha}")
         if depth_scale is not None and not 0 < depth_scale < np.inf:
             raise UsageError(f"depth_scale must be a positive number, not {depth_scale}")
-        self._body_model = body_model
+        self.body_model = body_model
         self._faces = np.ascontiguousarray(body_model.faces, dtype=np.int64)
         self._views = tuple(view for view in VIEWS if view in views)
         self._samples = supersample
@@ -76,24 +76,37 @@ class Renderer:
         self._threads = threads or min(os.cpu_count() or 1, 8)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rendering")
 
+    @property
+    def shows_scene(self) -> bool:
+        """Whether the people are shown from the side or from above."""
+        return self._views != ("overlay",)
+
     def output_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the pictures for frames of this (height, width): always even, as video needs it."""
         height, width = frame_size
         return _even(height), _even(width) + (self._panel_sizes(frame_size)[0][1] if len(self._views) > 1 else 0)
 
     def draw(
-        self, image: NDArray[np.uint8], frame: TrackedFrame, labels: Mapping[int, str] | None = None
+        self,
+        image: NDArray[np.uint8],
+        frame: TrackedFrame,
+        labels: Mapping[int, str] | None = None,
+        level_frame: TrackedFrame | None = None,
     ) -> NDArray[np.uint8]:
         """The picture of a frame: a new array of `output_size`.
 
         image: (H, W, 3) RGB, the frame itself. frame: its people. Call this in the order of the video: the side and
         top views keep the range that they show steady over time. labels: by identity, what the overlay's tag says
-        beside it.
+        beside it. level_frame: the same people in a level world (`motion.level`), for the side and top views; by
+        default these show the camera's frame, with depths scaled.
         """
         size = (image.shape[0], image.shape[1])
         scene = self._scene(frame)
-        scale = self._depth_scale or ordinary_depth_scale(scene.intrinsics.focal_length, size)
-        spread = scene.with_depths_scaled(scale)
+        if level_frame is None:
+            scale = self._depth_scale or ordinary_depth_scale(scene.intrinsics.focal_length, size)
+            spread = scene.with_depths_scaled(scale)
+        else:
+            spread = self._scene(level_frame)
         shown = self._range.update(spread.positions[np.isfinite(spread.positions).all(1)], restart=frame.is_cut)
         pictures = []
         for name, panel in zip(self._views, [size, *self._panel_sizes(size)], strict=False):
@@ -119,11 +132,11 @@ class Renderer:
 
     def _scene(self, frame: TrackedFrame) -> _Scene:
         bodies = frame.bodies
-        device = self._body_model.J_template.device
-        same_shapes = bodies.shape_space == self._body_model.shape_space
+        device = self.body_model.J_template.device
+        same_shapes = bodies.shape_space == self.body_model.shape_space
         parameters = (bodies.global_orient, bodies.body_pose, bodies.betas if same_shapes else 0 * bodies.betas)
         with torch.inference_mode():
-            posed = self._body_model(*(torch.from_numpy(np.ascontiguousarray(p)).to(device) for p in parameters))
+            posed = self.body_model(*(torch.from_numpy(np.ascontiguousarray(p)).to(device) for p in parameters))
         place = bodies.camera[:, None].astype(np.float64)
         hidden = ~frame.seen
         return _Scene(

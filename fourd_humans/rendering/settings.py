@@ -24,6 +24,8 @@ class RenderSettings(Settings):
     """Factor on depths in the side and top views; null: as with an ordinary lens."""
     backend: Literal["numba", "pyrender"] = "numba"
     """What draws the bodies: the built-in rasteriser, or pyrender where it and OpenGL are installed."""
+    level: Literal["auto", "none"] | Annotated[Number, Field(gt=-90, lt=90)] = "auto"
+    """How the side and top views stand: upright with people, in the camera's own frame, or for a pitch in degrees."""
     quality: Annotated[Integer, Field(ge=0, le=51)] = 23
     """Constant rate factor of H.264: lower is better and larger."""
 

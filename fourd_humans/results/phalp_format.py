@@ -93,6 +93,8 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
         entry["appe"] = list(embed(bodies.texture)) if len(frame) else []
     if bodies.confidence is not None:
         entry["confidence"] = bodies.confidence.tolist()
+    if frame.camera_homography is not None:
+        entry["camera_homography"] = frame.camera_homography
     return entry | {
         "seconds": float(frame.time),
         "frame_size": list(frame.size),
@@ -174,6 +176,7 @@ def from_entry(key: str, entry: Mapping[str, Any], index: int, frame_rate: float
         is_cut=bool(read.number("shot", 0)),
         detected=int(read.number("detected", len(read.any_items("tracked_ids")))),
         error=read.text("error", None),
+        camera_homography=read.matrix("camera_homography"),
     )
 
 
@@ -232,6 +235,12 @@ class _Fields:
         if value is not None and not (isinstance(value, str) and len(value) <= MAX_TEXT):
             raise ValueError(f"'{name}' is no text")
         return value
+
+    def matrix(self, name: str) -> NDArray[np.float64] | None:
+        """A 3x3 matrix, or None where there is none."""
+        if self.entry.get(name) is None:
+            return None
+        return numbers(self.entry[name], (3, 3), np.float64)
 
     def ages(self) -> NDArray[np.int64]:
         ages = whole_numbers(self.entry["tracked_time"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -14,14 +14,16 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.files.arrays import RefusedError, plain
 from fourd_humans.files.budget import Budget, TooLargeError, one_line
 from fourd_humans.files.pickles import refusal
-from fourd_humans.people import TrackedFrame
+from fourd_humans.people import Shot, TrackedFrame
 from fourd_humans.results.phalp_format import RELEASED_RATE, Embed, from_entry, to_entry
+from fourd_humans.results.shots import from_plain, to_plain
 from fourd_humans.results.stream import DictWriter, Place, read_items
 from fourd_humans.tracklets import Tracklets
 
 log = logging.getLogger(__name__)
 
 MADE_WITH = "made_with"  # the key of what a result was made with, in its first entry
+SHOTS = "shots"  # the key of what is known of the shots, in its last entry
 END = "end"  # the key of how the run ended, in its last entry
 FRAME_MEMORY, PERSON_MEMORY = 1000, 6000  # bytes that a loaded frame takes, and each person in it
 
@@ -116,15 +118,15 @@ class ResultWriter:
         except OSError as error:
             raise self._failure(error) from error
 
-    def close(self, *, complete: bool = True, reason: str | None = None) -> None:
+    def close(self, *, complete: bool = True, reason: str | None = None, shots: Sequence[Shot] = ()) -> None:
         """Finish the file and give it its name. Closing twice does nothing.
 
-        complete: whether all frames that were wanted are there. reason: why not.
+        complete: whether all frames that were wanted are there. reason: why not. shots: what is known of the scene.
         """
         if self._closed:
             return
         try:
-            self._finish(complete, reason)
+            self._finish(complete, reason, shots)
             os.replace(self._partial, self.path)
         except OSError as error:
             raise self._failure(error) from error
@@ -169,13 +171,15 @@ class ResultWriter:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _finish(self, complete: bool, reason: str | None) -> None:
-        """Set the last entry once more, with how the run ended."""
+    def _finish(self, complete: bool, reason: str | None, shots: Sequence[Shot] = ()) -> None:
+        """Set the last entry once more, with how the run ended and what is known of the shots."""
         if self._last is None and self._frames:  # all were written before this writer went on
             read_items(self._partial, self._keep_last, Budget(self._partial.stat().st_size))
         if self._last is not None:
             path, entry = self._last
-            self._dict.set(path, entry | {END: {"complete": complete, "reason": reason, "frames": self._frames}})
+            end = {"complete": complete, "reason": reason, "frames": self._frames}
+            known = {SHOTS: to_plain(shots)} if shots else {}
+            self._dict.set(path, entry | known | {END: end})
         self._dict.finish()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -228,13 +232,21 @@ def load_tracklets(path: Path | str, frame_rate: float | None = None) -> Trackle
 def load_frames(path: Path, *, after: float | None) -> list[TrackedFrame]:
     """The frames of a result file of ours that come after a time, in seconds of the source; None for all of them."""
     frames: list[TrackedFrame] = []
+    read_frames(path, frames.append, after=after)
+    return frames
+
+
+def read_frames(path: Path, take: Callable[[TrackedFrame], None], *, after: float | None = None) -> None:
+    """Call `take` with each of these frames, one after the other, so that memory does not grow with their number."""
+    count = 0
 
     def add(key: Any, entry: Any) -> None:
+        nonlocal count
         if after is None or entry["seconds"] > after:
-            frames.append(from_entry(str(key), entry, len(frames), RELEASED_RATE))
+            take(from_entry(str(key), entry, count, RELEASED_RATE))
+            count += 1
 
     read_items(path, add, Budget(path.stat().st_size))
-    return frames
 
 
 class _Reader:
@@ -246,6 +258,7 @@ class _Reader:
         self.frames: dict[str, TrackedFrame] = {}
         self.made_with: dict[str, Any] = {}
         self.end: dict[str, Any] = {}
+        self.shots: list[Shot] = []
         self.has_times, self.says_end = True, False
 
     def add(self, key: Any, entry: Any) -> None:
@@ -255,6 +268,7 @@ class _Reader:
                 raise ValueError(f"is a {type(entry).__name__}")
             frame = from_entry(str(key), entry, len(self.frames), self.frame_rate or RELEASED_RATE)
             made_with, self.end = plain(entry.get(MADE_WITH, {})), plain(entry.get(END, {}))
+            self.shots = from_plain(entry.get(SHOTS, []))
         except TooLargeError:
             raise
         except (FourDHumansError, KeyError, ValueError) as error:
@@ -283,5 +297,6 @@ class _Reader:
             folder="" if folder == "." else folder,
             complete=whole and end.get("complete", not self.says_end) is True,
             made_with=self.made_with,
+            shots=self.shots,
             reason=reason if isinstance(reason, str) else None,
         )

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import (
     Intrinsics,
+    assumed_intrinsics,
     crop_camera,
     full_image_camera,
     intrinsics_from,
+    look_at_rotations,
     project,
     released_intrinsics,
 )
@@ -125,3 +128,21 @@ def test_intrinsics_from_what_the_user_knows():
 def test_impossible_cameras(known, message):
     with pytest.raises(UsageError, match=message):
         intrinsics_from(SIZE, **known)
+
+
+def test_look_at_rotations_turn_the_optical_axis_to_the_pixel():
+    camera = Intrinsics(800.0, (320.0, 240.0))
+    pixels = np.array([[320.0, 240.0], [1120.0, 240.0], [20.0, 470.0]])
+    rotations = look_at_rotations(pixels, camera)
+    np.testing.assert_allclose(rotations @ rotations.swapaxes(1, 2), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1)
+    np.testing.assert_allclose(rotations[0], np.eye(3), atol=1e-12)
+    axis = rotations[:, :, 2]
+    np.testing.assert_allclose(axis[:, :2] / axis[:, 2:] * 800 + (320, 240), pixels)
+    np.testing.assert_allclose(rotations[1], Rotation.from_euler("y", 45, degrees=True).as_matrix(), atol=1e-12)
+
+
+def test_a_real_focal_length_is_used_and_the_released_one_is_not():
+    real = Intrinsics(900.0, (320.0, 240.0))
+    assert assumed_intrinsics(real, (480, 640)) == real
+    assert assumed_intrinsics(released_intrinsics((480, 640)), (480, 640)) == Intrinsics(800.0, (320.0, 240.0))

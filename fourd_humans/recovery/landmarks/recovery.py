@@ -6,7 +6,6 @@ such a camera's frame, and the body is rotated back into the frame of the camera
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -17,7 +16,13 @@ from numpy.typing import NDArray
 from fourd_humans.body.joints import NUM_JOINTS
 from fourd_humans.body.model import BodyModel
 from fourd_humans.body.points import Array, BodyPoints
-from fourd_humans.geometry.camera import Intrinsics, project, released_intrinsics
+from fourd_humans.geometry.camera import (
+    Intrinsics,
+    assumed_intrinsics,
+    look_at_rotations,
+    project,
+    ray_directions,
+)
 from fourd_humans.people import Bodies, Detections, Float, Frame, Mask, Rejected
 from fourd_humans.recovery.landmarks.fitting import (
     Fit,
@@ -25,7 +30,6 @@ from fourd_humans.recovery.landmarks.fitting import (
     best_translation,
     fit,
     initial_rotations,
-    smallest_rotation,
 )
 from fourd_humans.recovery.landmarks.measurements import (
     DOUBTFUL,
@@ -283,35 +287,11 @@ def _neighbours(frames: Sequence[Frame], detections: Sequence[Detections], i: in
     return start, end
 
 
-def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
-    """The camera whose perspective the fit assumes for a frame of `size` (height, width).
-
-    The released convention's focal length belongs to no real lens: at 3 degrees of view nothing is foreshortened, and a
-    fit would explain a large near hand by the pose. Where the real focal length is unknown, that of a 53 degree view
-    along the diagonal is assumed, as CLIFF does (Li et al., ECCV 2022): the length of the diagonal.
-    """
-    if camera != released_intrinsics(size):
-        return camera
-    return Intrinsics(math.hypot(*size), camera.principal_point)
-
-
-def look_at_rotations(pixels: Float, camera: Intrinsics) -> Array:
-    """(N, 3, 3) from the frames of cameras that look straight at `pixels` (N, 2) to the frame of `camera`."""
-    directions = _directions(pixels, camera)
-    forward = np.array([0.0, 0.0, 1.0])
-    return smallest_rotation(forward, directions / np.linalg.norm(directions, axis=1, keepdims=True))
-
-
 def normalised(pixels: NDArray[np.floating], camera: Intrinsics, rotations: Array) -> Array:
     """(N, L, 2) x / z and y / z of pixels (N, L, 2), in frames whose `rotations` (N, 3, 3) lead to `camera`'s frame."""
-    directions = np.einsum("nji,nlj->nli", rotations, _directions(pixels, camera))
+    directions = np.einsum("nji,nlj->nli", rotations, ray_directions(pixels, camera))
     points: Array = directions[..., :2] / np.maximum(directions[..., 2:], MIN_FORWARD)
     return points
-
-
-def _directions(pixels: NDArray[np.floating], camera: Intrinsics) -> Array:
-    flat = (np.asarray(pixels, float) - np.asarray(camera.principal_point)) / camera.focal_length
-    return np.concatenate([flat, np.ones((*flat.shape[:-1], 1))], -1)
 
 
 def _size(landmarks_3d: Array, body: BodyPoints) -> Array:

@@ -1,0 +1,105 @@
+"""Gravity from people whose poses are known, seen by cameras of known pitch and roll."""
+
+import math
+
+import numpy as np
+import pytest
+from demo_scene.scene import FOCAL_SHARE, LENGTH, STANDING, WALKS, _place, _walk
+from scipy.spatial.transform import Rotation
+
+from fourd_humans.body.model import BodyModel
+from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.motion.gravity import GravityEstimator, up_direction, uprightness, weighted_median
+from fourd_humans.people import Bodies, Detections, TrackedFrame
+
+SIZE = (540, 960)
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def body_model():
+    return BodyModel.open_body()
+
+
+def walking(body_model, pitch, roll, height, people=3, seed=0, turning=0.0):
+    """Frames with the true bodies of people who walk; `turning` degrees a frame, the camera pans to the right."""
+    rng = np.random.default_rng(seed)
+    betas = rng.normal(0, 0.5, (people, 10)).astype(np.float32)
+    level_to_camera = (Rotation.from_euler("z", roll, True) * Rotation.from_euler("x", pitch, True)).as_matrix()
+    times = LENGTH * np.arange(COUNT) / COUNT
+    motions = [_walk(np.array(w), s, times, rng) for w, s in list(zip(WALKS, STANDING, strict=True))[:people]]
+    camera = Intrinsics(FOCAL_SHARE * SIZE[1], (SIZE[1] / 2, SIZE[0] / 2))
+    for t in range(COUNT):
+        to_camera = Rotation.from_euler("y", -turning * t, True).as_matrix() @ level_to_camera
+        placed = _place(body_model, [motion.at(t) for motion in motions], betas, to_camera, height)
+        points = project(placed["joints_3d"], placed["camera"], camera)
+        boxes = np.concatenate([points.min(1), points.max(1)], axis=1).astype(np.float32)
+        nothing = np.zeros((people, 3), np.float32)
+        bodies = Bodies(
+            placed["global_orient"], placed["body_pose"], betas, nothing, nothing[:, :2], nothing[:, 0],
+            placed["camera"], placed["joints_3d"], points, camera.focal_length, camera.principal_point, "open_body",
+        )  # fmt: skip
+        seen = np.zeros(people, np.int64)
+        detections = Detections(boxes, np.ones(people, np.float32))
+        yield TrackedFrame(t, times[t], f"{t:06d}", SIZE, np.arange(1, people + 1), seen, detections, bodies)
+
+
+def true_up(pitch, roll):
+    to_camera = (Rotation.from_euler("z", roll, True) * Rotation.from_euler("x", pitch, True)).as_matrix()
+    return -to_camera[:, 1]
+
+
+def degrees_apart(a, b):
+    return math.degrees(math.acos(float(np.clip(np.dot(a, b), -1, 1))))
+
+
+@pytest.mark.parametrize(("pitch", "roll", "height"), [(0, 0, 1.4), (10, 5, 1.6), (20, -5, 2.6), (35, 5, 4.2)], ids=str)
+def test_up_and_floor_of_people_who_walk(body_model, pitch, roll, height):
+    estimator = GravityEstimator()
+    for frame in walking(body_model, pitch, roll, height):
+        estimator.update(frame)
+    found = estimator.estimate()
+    assert degrees_apart(found.up, true_up(pitch, roll)) < 2.5
+    assert found.floor == pytest.approx(-height, abs=0.15)
+    assert found.confidence > 0.35
+
+
+def test_up_direction_is_that_of_the_pitch_and_roll():
+    for pitch, roll in ((0.0, 0.0), (0.3, 0.0), (0.2, -0.4)):
+        np.testing.assert_allclose(
+            up_direction(pitch, roll), true_up(math.degrees(pitch), math.degrees(roll)), atol=1e-12
+        )
+
+
+def test_people_who_crouch_tell_nothing(body_model):
+    pose = np.tile(np.eye(3, dtype=np.float32), (1, 23, 1, 1))
+    orient = np.tile(Rotation.from_euler("x", 180, True).as_matrix().astype(np.float32), (1, 1, 1, 1))
+    standing = body_model.joints_of_arrays(orient, pose, np.zeros((1, 10), np.float32))[0]
+    assert uprightness(standing) > 0.9
+    bent = Rotation.from_euler("x", [[-90], [-90], [90], [90]], True).as_matrix().astype(np.float32)
+    pose[0, [0, 1, 3, 4]] = bent  # hips and knees
+    crouching = body_model.joints_of_arrays(orient, pose, np.zeros((1, 10), np.float32))[0]
+    assert uprightness(crouching) < 0.02
+
+
+def test_without_people_there_is_no_answer(body_model):
+    estimator = GravityEstimator()
+    frame = next(walking(body_model, 0, 0, 1.4))
+    frame.time_since_seen = np.ones(3, np.int64)  # hidden
+    estimator.update(frame)
+    assert estimator.estimate() is None
+
+
+def test_one_person_in_one_place_is_less_certain_than_three_who_walk(body_model):
+    frames = list(walking(body_model, 10, 0, 1.6))
+    everybody, one = GravityEstimator(), GravityEstimator()
+    for frame in frames:
+        everybody.update(frame)
+    for frame in frames[:5]:
+        one.update(frame)
+    assert one.estimate().confidence < everybody.estimate().confidence
+
+
+def test_weighted_median():
+    assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([1.0, 1.0, 1.0])) == 3
+    assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([5.0, 1.0, 1.0])) == 5
