@@ -37,10 +37,12 @@ class CameraSettings(Settings):
         None
     )
     """The 3x3 intrinsic matrix, row by row: 9 numbers."""
+    motion: bool = True
+    """Tell from the background whether the camera stands still, rotates or moves."""
 
     @model_validator(mode="after")
     def _one_camera(self) -> CameraSettings:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        given = [n for n in ("focal_length", "field_of_view", "intrinsics") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"takes one of {', '.join(given)}, not several")
         if self.intrinsics is not None:
@@ -60,8 +62,6 @@ class ShotSettings(Settings):
     """Look for cuts."""
     threshold: Annotated[Number, Field(ge=0, le=255)] = 27.0
     """Mean change of a pixel, 0 to 255, from which on it is a cut."""
-    camera_motion: bool = True
-    """Tell from the background whether the camera stands still, rotates or moves."""
 
 
 class ResultsSettings(Settings):

@@ -197,8 +197,8 @@ def track(
         summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=overwrite)
         texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))
     if tracklets is not None and video_path is not None and renderer is not None:
-        render = config.render
-        draw(tracklets, source, video_path, renderer, quality=render.quality, texts=texts, level=render.level)
+        quality, level = config.render.quality, config.render.level
+        draw(tracklets, source, video_path, renderer, quality=quality, texts=texts, level=level)
     return summary
 
 

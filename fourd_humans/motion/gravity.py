@@ -130,7 +130,7 @@ class GravityEstimator:
         self._focal_length = camera.focal_length
         joints = np.einsum("nij,nkj->nki", rotations, bodies.joints_3d)
         rays = ray_directions(bodies.joints_2d, camera)
-        whole = (boxes[:, :2] > 2).all(1) & (boxes[:, 2:] < (width - 2, height - 2)).all(1)
+        whole = np.all((boxes[:, :2] > 2) & (boxes[:, 2:] < (width - 2, height - 2)), axis=1)
         confidence = np.ones(len(seen)) if bodies.confidence is None else bodies.confidence
         for row, id in enumerate(frame.ids[seen].tolist()):
             weight = uprightness(joints[row]) * float(confidence[row])
@@ -169,7 +169,8 @@ class GravityEstimator:
         fits = [least_squares(problem.residuals, problem.start(pitch), loss="soft_l1", f_scale=1.5) for pitch in STARTS]
         best = min(fits, key=lambda fit: fit.cost)
         up = up_direction(*best.x[:2])
-        variance = np.diag(np.linalg.pinv(best.jac.T @ best.jac))[:2]
+        jacobian = np.asarray(best.jac)
+        variance = np.diag(np.linalg.pinv(jacobian.T @ jacobian))[:2]
         bodies = (problem.bodies * problem.body_weights[:, None]).sum(0)
         apart = math.acos(float(np.clip(up @ bodies / np.linalg.norm(bodies), -1, 1)))
         witnesses = max(len(np.unique(problem.person)), 1)

@@ -79,7 +79,7 @@ class _Current:
             self.last_frame,
             self.people.estimate(rotation_at) if motion != "moving" else None,
             motion,
-            kept if motion == "rotating" else (),  # type: ignore[arg-type]
+            kept if motion == "rotating" else (),
         )
 
     def _camera_motion(self) -> tuple[CameraMotion, list[tuple[int, Array]]]:

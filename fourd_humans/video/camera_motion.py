@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 KEYFRAME_INTERVAL = 12  # frames
 LONG_SIDE = 640  # pixels of the image that features are found in
+MIN_SIDE = 64  # pixels of that image, with less than which there is nothing to find
 FEATURES = 600
 MARGIN = 0.08  # of a person's box on every side, which is left out with it: hair, shadows, what is carried
 INLIER_DISTANCE = 2.0  # pixels of the small image
@@ -35,18 +36,21 @@ def background(image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> Backgro
     """The features of an image (H, W, 3) outside the boxes (N, 4) xyxy of people."""
     height, width = image.shape[:2]
     scale = max(height, width) / LONG_SIDE if max(height, width) > LONG_SIDE else 1.0
-    size = max(1, round(width / scale)), max(1, round(height / scale))
+    nothing = Background(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8), scale)
+    size = round(width / scale), round(height / scale)
+    if min(size) < MIN_SIDE:
+        return nothing
     grey = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     allowed = np.full(grey.shape, 255, np.uint8)
     for x1, y1, x2, y2 in np.asarray(boxes, float) / scale:
         across, down = MARGIN * (x2 - x1), MARGIN * (y2 - y1)
         left, top = max(0, int(x1 - across)), max(0, int(y1 - down))
         allowed[top : max(0, int(y2 + down) + 1), left : max(0, int(x2 + across) + 1)] = 0
-    keypoints, descriptors = cv2.ORB_create(FEATURES).detectAndCompute(grey, allowed)
+    keypoints, descriptors = cv2.ORB.create(FEATURES).detectAndCompute(grey, allowed)
     if descriptors is None:
-        return Background(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8), scale)
-    points = (np.array([keypoint.pt for keypoint in keypoints], np.float32) + 0.5) * scale
-    return Background(points, descriptors, scale)
+        return nothing
+    points = (np.array([keypoint.pt for keypoint in keypoints], np.float32) + 0.5) * np.float32(scale)
+    return Background(points, np.asarray(descriptors, np.uint8), scale)
 
 
 def homography_between(before: Background, after: Background) -> NDArray[np.float64] | None:
@@ -64,8 +68,7 @@ def homography_between(before: Background, after: Background) -> NDArray[np.floa
     homography, inliers = cv2.findHomography(start, end, cv2.RANSAC, threshold, maxIters=2000, confidence=0.999)
     if homography is None or inliers.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * len(matches)):
         return None
-    result: NDArray[np.float64] = homography
-    return result
+    return np.asarray(homography, np.float64)
 
 
 class CameraMotion:

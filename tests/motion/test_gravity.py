@@ -34,11 +34,17 @@ def walking(body_model, pitch, roll, height, people=3, seed=0, turning=0.0):
         placed = _place(body_model, [motion.at(t) for motion in motions], betas, to_camera, height)
         points = project(placed["joints_3d"], placed["camera"], camera)
         boxes = np.concatenate([points.min(1), points.max(1)], axis=1).astype(np.float32)
-        nothing = np.zeros((people, 3), np.float32)
         bodies = Bodies(
-            placed["global_orient"], placed["body_pose"], betas, nothing, nothing[:, :2], nothing[:, 0],
-            placed["camera"], placed["joints_3d"], points, camera.focal_length, camera.principal_point, "open_body",
-        )  # fmt: skip
+            global_orient=placed["global_orient"],
+            body_pose=placed["body_pose"],
+            betas=betas,
+            camera=placed["camera"],
+            joints_3d=placed["joints_3d"],
+            joints_2d=points,
+            focal_length=camera.focal_length,
+            principal_point=camera.principal_point,
+            shape_space="open_body",
+        )
         seen = np.zeros(people, np.int64)
         detections = Detections(boxes, np.ones(people, np.float32))
         yield TrackedFrame(t, times[t], f"{t:06d}", SIZE, np.arange(1, people + 1), seen, detections, bodies)
