@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from fourd_humans.body.joints import SMPL_NAMES, SMPL_PARENTS
+from fourd_humans.body.joints import MIRRORED_SMPL, NUM_SMPL_JOINTS, SMPL_PARENTS
 from open_body.assets import Array, Rig
 
-NUM_JOINTS = len(SMPL_NAMES)
-MIRRORED_JOINTS = np.array(
-    [SMPL_NAMES.index(n.replace("left", "#").replace("right", "left").replace("#", "right")) for n in SMPL_NAMES]
-)
+MIRRORED_JOINTS = np.array(MIRRORED_SMPL)
 DEGREE = np.pi / 180
 
 # The T-pose, left side: arms level, palms down, legs a little apart. The right side is mirrored.
@@ -55,7 +52,7 @@ def joints_of_bones(rig: Rig) -> Array:
 
 def joint_weights(rig: Rig) -> Array:
     """(n, 24) the rig's weights, summed over the bones of each joint."""
-    weights = np.zeros((len(rig.weights), NUM_JOINTS))
+    weights = np.zeros((len(rig.weights), NUM_SMPL_JOINTS))
     for bone, joint in enumerate(joints_of_bones(rig)):
         weights[:, joint] += rig.weights[:, bone]
     return weights
@@ -75,7 +72,7 @@ def joint_centres(rig: Rig, vertices: Array) -> Array:
         at[13 + k] = 0.5 * (head[f"clavicle.{s}"] + head[f"shoulder01.{s}"])
         at[16 + k], at[18 + k], at[20 + k] = (head[f"{b}.{s}"] for b in ("upperarm01", "lowerarm01", "wrist"))
         at[22 + k] = np.mean([head[f"finger{i}-1.{s}"] for i in range(2, 6)], axis=0)
-    return np.stack([at[j] for j in range(NUM_JOINTS)], axis=-2)
+    return np.stack([at[j] for j in range(NUM_SMPL_JOINTS)], axis=-2)
 
 
 def to_t_pose(rig: Rig, vertices: Array, joints: Array) -> Array:
@@ -104,7 +101,7 @@ def to_t_pose(rig: Rig, vertices: Array, joints: Array) -> Array:
 def globals_of(local: Array) -> Array:
     """Rotations relative to the parent (..., 24, 3, 3) -> global ones."""
     rotations = local.copy()
-    for joint in range(1, NUM_JOINTS):
+    for joint in range(1, NUM_SMPL_JOINTS):
         rotations[..., joint, :, :] = rotations[..., SMPL_PARENTS[joint], :, :] @ local[..., joint, :, :]
     return rotations
 
@@ -155,7 +152,7 @@ def blend(weights: Array, rotations: Array, translations: Array) -> tuple[Array,
 
 def random_poses(rng: np.random.Generator, n: int) -> Array:
     """(n, 24, 3, 3) rotations relative to the parents, roughly what joints can do; the root stays."""
-    degrees = np.zeros((n, NUM_JOINTS, 3))
+    degrees = np.zeros((n, NUM_SMPL_JOINTS, 3))
 
     def draw(*limits: tuple[float, float, float, float]) -> list[Array]:
         """Per axis: mean, deviation, least, most."""
@@ -182,7 +179,9 @@ def random_poses(rng: np.random.Generator, n: int) -> Array:
         for j, (x, y, z) in limbs.items():
             degrees[:, j + k] = np.stack([x, sign * y, sign * z], axis=1)
     # x, the twist, is innermost; then forward (y), then up (z)
-    return Rotation.from_euler("xyz", degrees.reshape(-1, 3), degrees=True).as_matrix().reshape(n, NUM_JOINTS, 3, 3)
+    return (
+        Rotation.from_euler("xyz", degrees.reshape(-1, 3), degrees=True).as_matrix().reshape(n, NUM_SMPL_JOINTS, 3, 3)
+    )
 
 
 def unit(x: Array) -> Array:

@@ -163,7 +163,7 @@ def makehuman_skinning(body: TPose, bone_weights: Array, rig: Rig, poses: Array)
 
 def joint_regressor(template: Array, shapes: ShapeSpace, mirror: Array) -> Array:
     """(24, V), exact on the template and all ten directions, few and small weights on near vertices, symmetric."""
-    regressor = np.zeros((skeleton.NUM_JOINTS, len(template)))
+    regressor = np.zeros((skeleton.NUM_SMPL_JOINTS, len(template)))
     points = np.concatenate([template[:, :, None], shapes.directions], axis=2)
     wanted = np.concatenate([shapes.joints_mean[:, :, None], shapes.joints_directions], axis=2)
     for j, other in enumerate(skeleton.MIRRORED_JOINTS):

@@ -53,6 +53,10 @@ NECK, HEAD_TOP, PELVIS, THORAX, SPINE, JAW, HEAD, ROOT = range(37, 45)
 
 NUM_SMPL_JOINTS = len(SMPL_NAMES)
 NUM_BODY_JOINTS = NUM_SMPL_JOINTS - 1  # without the root
+# Of each of SMPL's joints the one on the other side, or itself.
+MIRRORED_SMPL = tuple(
+    SMPL_NAMES.index(name.replace("left", "#").replace("right", "left").replace("#", "right")) for name in SMPL_NAMES
+)
 
 # The 45 joints that mean COCO's 17 keypoints: face from OpenPose's points, limbs from the surface regressors.
 COCO_17 = tuple(

@@ -21,7 +21,6 @@ Array = NDArray[np.float64]
 
 NUM_ROTATIONS, NUM_BETAS = 24, 10
 LEFT_HAND, RIGHT_HAND = NUM_JOINTS, NUM_JOINTS + 1  # the skeleton's hands, counted after the 45 joints
-NUM_POINTS = NUM_JOINTS + 2
 
 
 @dataclass(frozen=True)

@@ -14,28 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourd_humans.body.joint_limits import STANDING_POSE, USUAL_MAX, USUAL_MIN
+from fourd_humans.body.joints import MIRRORED_SMPL
 from fourd_humans.geometry.rotations import axis_angle_to_matrix
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# Limits in degrees of the axis-angle components of SMPL's 23 joints (x, y, z as low, high), for the body that stands in
-# a T pose, facing z, with y up and its left arm along x. Unnamed joints (feet, hands) do not move. Right limbs mirror.
-LIMITS = {
-    1: ((-110, 30), (-30, 30), (-15, 40)),  # left hip: raised forward is -x
-    4: ((0, 140), (-8, 8), (-5, 5)),  # left knee
-    7: ((-25, 35), (-10, 10), (-10, 10)),  # left ankle
-    3: ((-10, 40), (-20, 20), (-15, 15)),  # spine, three parts
-    6: ((-8, 25), (-15, 15), (-12, 12)),
-    9: ((-5, 15), (-10, 10), (-8, 8)),
-    12: ((-20, 25), (-35, 35), (-15, 15)),  # neck
-    15: ((-15, 20), (-25, 25), (-12, 12)),  # head
-    13: ((-5, 5), (-15, 10), (-15, 10)),  # left collar
-    16: ((-45, 45), (-95, 30), (-85, 60)),  # left shoulder: hanging down is -z, raised forward is -y
-    18: ((-45, 45), (-140, 0), (-5, 5)),  # left elbow: bent is -y
-    20: ((-35, 35), (-20, 20), (-40, 40)),  # left wrist
-}
-MIRROR = {1: 2, 4: 5, 7: 8, 13: 14, 16: 17, 18: 19, 20: 21}
 # How far the recovery of each of the 24 rotations errs, relative to one another: from frame to frame, and slowly about
 # each axis (arms lie along x, legs along y).
 JITTER = np.array(
@@ -44,7 +29,6 @@ JITTER = np.array(
 DRIFT = np.zeros((24, 3))
 DRIFT[[0, 1, 2, 4, 5]], DRIFT[[3, 6, 9, 7, 8, 12, 15]], DRIFT[[16, 17, 18, 19]] = 1.0, 0.4, 1.5
 DRIFT[[1, 2, 4, 5], 1], DRIFT[[16, 17], 0], DRIFT[[18, 19], 0] = 2.5, 6.0, 2.5
-STANDING = {16: (5, -5, -72), 18: (0, -15, 0), 4: (5, 0, 0), 1: (-3, 0, 3)}  # degrees
 
 
 @dataclass(frozen=True)
@@ -67,7 +51,7 @@ def synthesise(people: int, frames: int, seed: int) -> SyntheticMotion:
     def some(probability: float) -> Array:
         return (rng.random(people) < probability).astype(float)
 
-    low, high, rest = _limits()
+    low, high, rest = USUAL_MIN, USUAL_MAX, STANDING_POSE
     middle, half = (low + high) / 2, (high - low) / 2
     # Habit: where each person's joints hover, near standing or anywhere within the middle of the limits.
     loose = rng.uniform(0, 0.7, (people, 1))
@@ -133,27 +117,10 @@ def add_noise(poses: Floats, rng: np.random.Generator) -> Floats:
 
 def mirror(poses: Floats) -> Floats:
     """The same motion (..., 229) seen in a mirror: left and right change places."""
-    order = np.arange(24)
-    for left, right in (*MIRROR.items(), (10, 11), (22, 23)):
-        order[[left, right]] = right, left
-    rotations = poses[..., :216].reshape(*poses.shape[:-1], 24, 3, 3)[..., order, :, :]
+    rotations = poses[..., :216].reshape(*poses.shape[:-1], 24, 3, 3)[..., MIRRORED_SMPL, :, :]
     flipped = rotations * np.array([[1, -1, -1], [-1, 1, 1], [-1, 1, 1]], np.float32)
     camera = poses[..., 226:] * np.array([-1, 1, 1], np.float32)
     return np.concatenate([flipped.reshape(*poses.shape[:-1], 216), poses[..., 216:226], camera], -1)
-
-
-def _limits() -> tuple[Array, Array, Array]:
-    """Low, high and standing angles (69,) of the 23 joints, in degrees."""
-    low, high, rest = np.zeros((23, 3)), np.zeros((23, 3)), np.zeros((23, 3))
-    other = np.array([1, -1, -1])
-    for joint, ranges in LIMITS.items():
-        low[joint - 1], high[joint - 1] = np.array(ranges).T
-        rest[joint - 1] = STANDING.get(joint, (0, 0, 0))
-        if joint in MIRROR:
-            twin = MIRROR[joint] - 1
-            ends = np.stack([low[joint - 1] * other, high[joint - 1] * other])
-            low[twin], high[twin], rest[twin] = ends.min(0), ends.max(0), rest[joint - 1] * other
-    return low.ravel(), high.ravel(), rest.ravel()
 
 
 def _soft_clip(x: Array) -> Array:

@@ -37,7 +37,7 @@ def test_joints_are_exact_on_the_shape_space(monkeypatch):
     from open_body.statistics import ShapeSpace, joint_regressor
 
     some = [0, 1, 2]  # one in the middle and a pair
-    monkeypatch.setattr(skeleton, "NUM_JOINTS", len(some))
+    monkeypatch.setattr(skeleton, "NUM_SMPL_JOINTS", len(some))
     monkeypatch.setattr(skeleton, "MIRRORED_JOINTS", skeleton.MIRRORED_JOINTS[some])
     with np.load(DATA / "open_body_neutral.npz") as body:
         template, directions = body["v_template"].astype(float), body["shapedirs"].astype(float)
