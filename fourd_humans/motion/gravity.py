@@ -43,6 +43,7 @@ LEGS = ((RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE), (LEFT_HIP, LEFT_KNEE, LEFT_ANKLE))
 
 BENT = 25.0  # degrees of bending in knees or hips at which a frame counts half
 MIN_WEIGHT = 0.05  # of an observation
+MIN_LENGTH = 0.1  # metres from ankles to shoulders
 MIN_FRAMES = 3  # of a person
 MIN_FORWARD = 0.1  # cosine from the optical axis up to which points are used
 MAX_OBSERVATIONS = 512  # of one person, thinned evenly where there are more, so that memory does not grow
@@ -141,6 +142,9 @@ class GravityEstimator:
             shoulders = rays[row][list(SHOULDERS)].mean(0)
             over_ankles = shoulders - (ahead - shoulders * ahead[2]) / max(float(origins[row, 2]), 0.1)
             body -= ahead
+            known = np.concatenate([body, rays[row][list(ANKLES)].ravel(), over_ankles, origins[row]])
+            if not np.isfinite(known).all() or np.linalg.norm(body) < MIN_LENGTH:
+                continue
             self._people[id].add(
                 _Observation(
                     frame=frame.index,

@@ -96,6 +96,16 @@ def test_without_people_there_is_no_answer(body_model):
     assert estimator.estimate() is None
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_bodies_without_size_are_left_out(body_model, value):
+    estimator = GravityEstimator()
+    for frame in walking(body_model, 10, 0, 1.6):
+        frame.bodies.joints_3d[0] = value
+        frame.bodies.joints_2d[0] = value
+        estimator.update(frame)
+    assert degrees_apart(estimator.estimate().up, true_up(10, 0)) < 4
+
+
 def test_one_person_in_one_place_is_less_certain_than_three_who_walk(body_model):
     frames = list(walking(body_model, 10, 0, 1.6))
     everybody, one = GravityEstimator(), GravityEstimator()
