@@ -28,7 +28,7 @@ from fourd_humans.errors import UsageError
               help="Resample motion to this frame rate.  [default: the video's]")  # fmt: skip
 @click.option(
     "--depth-scale", type=float, metavar="FACTOR",
-    help="Factor on distances from the camera.  [default: as an ordinary lens would have them]",
+    help="Factor on distances from the camera, in its own frame.  [default: as an ordinary lens would have them]",
 )  # fmt: skip
 @click.option("--level", metavar="auto|none|DEGREES", default="auto", help=LEVEL_HELP)
 @click.option("--weights", type=click.Choice(["4", "8"]), default="4", show_default=True,

@@ -103,9 +103,10 @@ def export(
     people: their ids; all by default. start, end: the part, ints counting the video's frames, floats its seconds, `end`
     itself left out. seen_only: leave out the frames in which a person was hidden and only predicted.
     frame_rate: to resample to, in formats with motion.
-    depth_scale: factor on people's distances from the camera; by default as an ordinary lens would have them.
     level: "auto" puts people upright on a floor where the direction of gravity is certain enough, a number takes that
         pitch of the camera in degrees, "none" leaves the camera's frame (see `motion.level`).
+    depth_scale: factor on people's distances from the camera, which leaves the camera's frame, too; by default as an
+        ordinary lens would have them.
     body_model: that of the results; by default found by their `shape_space`.
 
     Raises: UsageError for an unknown format or person, where nobody is left, where a file exists, or where a package is
@@ -134,6 +135,8 @@ def export(
     for format_ in formats:
         module, _, function = FORMATS[format_].writer.partition(":")
         getattr(importlib.import_module(f"{__name__}.{module}"), function)(job)
+    for note in job.notes:
+        log.warning("%s", note)
     if job.body_model.shape_space == SMPL and any(FORMATS[format_].has_body for format_ in formats):
         path = folder / f"{name}_SMPL_NOTICE.txt"
         path.write_text(f"{notice(SMPL)}\n", encoding="utf-8")

@@ -33,7 +33,7 @@ class ExportOptions:
 
 @dataclass
 class ExportJob:
-    """One export. written: the files made so far."""
+    """One export. written: the files made so far. notes: what the user should know of them, each once."""
 
     tracklets: Tracklets
     body_model: BodyModel
@@ -44,9 +44,12 @@ class ExportJob:
     level: LevelMode = "none"
     options: ExportOptions = field(default_factory=ExportOptions)
     written: list[Path] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def scene(self, world: World) -> Scene:
-        return make_scene(self.tracklets, self.body_model, world, self.frame_rate, self.depth_scale, self.level)
+        scene = make_scene(self.tracklets, self.body_model, world, self.frame_rate, self.depth_scale, self.level)
+        self.notes.update(dict.fromkeys(scene.notes))
+        return scene
 
     def new_file(self, ending: str, motion: Motion | None = None) -> Path:
         """A file to write: ``NAME_person_1.bvh`` for a person and ".bvh", ``NAME_joints.csv`` for "_joints.csv"."""

@@ -12,7 +12,6 @@ the root rotation is M R₀, and the pelvis stands at M (J₀ + t). M t would be
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -28,8 +27,6 @@ from fourd_humans.motion.level import LevelMode, level_scene
 from fourd_humans.people import Float
 from fourd_humans.rendering.views import ordinary_depth_scale
 from fourd_humans.tracklets import Tracklet, Tracklets
-
-log = logging.getLogger(__name__)
 
 DEFAULT_FRAME_RATE = 30.0  # of a single frame
 BODIES_AT_ONCE = 64
@@ -121,6 +118,7 @@ class Scene:
 
     times: (F,) seconds from the first frame, exactly as in the video. frames: (F,) the frames' numbers in the video.
     start: seconds of the first frame in the video. frame_rate: frames a second, the average where it varies.
+    notes: of each shot that could not be levelled, why.
     """
 
     world: World
@@ -131,6 +129,7 @@ class Scene:
     frames: NDArray[np.int64]
     start: float
     frame_rate: float
+    notes: tuple[str, ...] = ()
 
     def posed(self, motion: Motion) -> Iterator[tuple[slice, Array, Array, Array]]:
         """A person's body in the world, some frames at a time: which of the T they are, and for these vertices
@@ -198,11 +197,11 @@ def make_scene(
 
     body_model: of the results. Results of another shape space are shown in this one's mean shape.
     frame_rate: to resample to.
-    depth_scale: factor on people's distances from the camera and on its focal length, which leaves their pixels in
-    place. By default that of an ordinary lens where the results assume a longer one, as the released code does, whose
-    people stand a hundred metres away and jump by a metre a frame; else 1.
-    level: puts people upright on a floor at height 0, see `motion.level`; "none", or with a depth scale, the origin is
-    the camera, and its pitch makes people lean.
+    level: puts people upright on a floor at height 0, with the depths of an ordinary lens, see `motion.level`. With
+    "none", or a depth scale, the origin is the camera, and its pitch makes people lean.
+    depth_scale: factor on people's distances from the camera and on its focal length, which leaves their pixels about
+    in place. By default that of an ordinary lens where the results assume a longer one, as the released code does,
+    whose people stand a hundred metres away and jump by a metre a frame; else 1.
 
     Raises: UsageError where there is nobody, or for a frame rate or depth scale that is none.
     """
@@ -219,11 +218,10 @@ def make_scene(
         raise UsageError("the times of these results do not increase from frame to frame")
     average = (len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FRAME_RATE
     levelled = level_scene(tracklets, body_model, level if depth_scale is None else "none")
-    for note in levelled.notes:
-        log.warning("%s", note)
     tracklets = levelled.tracklets
     first = next(frame for frame in tracklets if len(frame))
-    depth_scale = depth_scale or ordinary_depth_scale(first.bodies.focal_length, first.size)
+    if depth_scale is None:  # the level world has the depths of an ordinary lens already
+        depth_scale = 1.0 if level != "none" else ordinary_depth_scale(first.bodies.focal_length, first.size)
     camera = Camera(
         position=np.outer(-levelled.camera_height, world.rotation[:, 1]) / world.metres,
         rotation=world.rotation @ levelled.camera_rotation,
@@ -235,7 +233,7 @@ def make_scene(
     people = [replace(motion, indices=np.searchsorted(frames, motion.indices)) for motion in motions if len(motion)]
     if not people:
         raise UsageError("nobody in these results has a position, so there is nothing to export")
-    scene = Scene(world, people, camera, body_model, times, frames, start, float(average))
+    scene = Scene(world, people, camera, body_model, times, frames, start, float(average), tuple(levelled.notes))
     return scene if frame_rate is None else scene.resampled(frame_rate)
 
 

@@ -113,6 +113,29 @@ def test_what_is_not_finite_is_left_out(walk, body_model):
     assert 3 not in scene.people[0].indices
 
 
+@pytest.mark.parametrize("world", [Y_UP, replace(Z_UP, metres=0.001)])
+def test_a_camera_that_looks_down_stands_above_a_level_floor(walk, body_model, world):
+    scene = make_scene(walk, body_model, world, level=20.0)
+    camera, up = scene.camera, world.rotation @ [0, -1, 0]
+    assert camera.rotation[0][:, 2] @ up == pytest.approx(-np.sin(np.radians(20)))  # its forward direction
+    heights = np.concatenate([scene.joints(motion)[0][:, 19:25] @ up for motion in scene.people]) * world.metres
+    assert abs(np.median(heights.min(1))) < 1  # one walks on a roof
+    assert camera.position[0] @ up * world.metres > 2
+    for motion in scene.people:  # seen by that camera, everybody is where they are in the frame
+        place, turn = camera.position[motion.indices], camera.rotation[motion.indices]
+        seen = np.einsum("tji,tj->ti", turn, motion.pelvis - place)
+        pixels = camera.focal_length * seen[:, :2] / seen[:, 2:] + camera.principal_point
+        assert np.abs(pixels - walk.person(motion.id).bodies.joints_2d[:, 8]).max() < 8
+
+
+def test_what_cannot_be_levelled_is_noted_once(walk, tmp_path, caplog):
+    """These results say nothing of their shots."""
+    walk.export(["bvh", "trc"], tmp_path, "walk")
+    assert caplog.text.count("are not levelled") == 1
+    walk.export(["bvh"], tmp_path, "own", level="none")
+    assert caplog.text.count("are not levelled") == 1
+
+
 def test_who_is_in_a_frame_twice_is_there_once(walk, body_model):
     frame = walk.frames[20]
     twice = replace(frame, ids=np.array([1, 1]))
