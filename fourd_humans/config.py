@@ -37,6 +37,8 @@ class CameraSettings(Settings):
         None
     )
     """The 3x3 intrinsic matrix, row by row: 9 numbers."""
+    use_metadata: bool = True
+    """With none of these, use the focal length in the file's EXIF or QuickTime tags, where there is one."""
     motion: bool = True
     """Tell from the background whether the camera stands still, rotates or moves."""
 

@@ -29,12 +29,14 @@ class Frame:
     time: seconds since the source's first frame, as its timestamps say.
     name: the file name (folders of images) or a zero-padded number (videos); unique within the source.
     image: (H, W, 3) RGB uint8.
+    focal_length: in pixels, where the source's tags tell it.
     """
 
     index: int
     time: float
     name: str
     image: NDArray[np.uint8]
+    focal_length: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -270,6 +270,8 @@ class Pipeline:
             else:
                 with self._timed("reading"):
                     new_shot = is_cut(frame.image)
+                if not self.config.camera.use_metadata:
+                    frame = replace(frame, focal_length=None)
                 yield ObservedFrame(frame, new_shot)
 
     def _detect(self, items: list[ObservedFrame]) -> list[ObservedFrame]:

@@ -29,6 +29,7 @@ from fourd_humans.actions.recognition import Recognition, output_files, recognis
 from fourd_humans.checkpoints.store import weights_hash
 from fourd_humans.config import Config, to_yaml
 from fourd_humans.errors import FourDHumansError, UsageError
+from fourd_humans.geometry.camera import Intrinsics, frame_intrinsics
 from fourd_humans.motion.level import LevelMode, level_scene
 from fourd_humans.motion.shots import ShotEstimator
 from fourd_humans.people import Detections, Frame, Shot, TrackedFrame
@@ -62,7 +63,7 @@ class TrackResult:
     frames: how many were written; skipped: how many of them could not be used.
     exports: files for other programs, where the command was asked for them.
     people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
-    shots: where the camera stands and moves, and which way is up, between cuts.
+    shots: where the camera stands and moves, and which way is up, between cuts. focal_length: pixels, in use.
     seconds: working time of each stage. complete: False where the run was stopped early.
     actions: what everybody does, and action_files, or None and nothing where that was not asked for.
     """
@@ -75,6 +76,7 @@ class TrackResult:
     people: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     shots: list[Shot] = field(default_factory=list)
+    focal_length: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     complete: bool = True
     actions: Recognition | None = None
@@ -133,6 +135,7 @@ def track(
     config = pipeline.config
     summary = TrackResult(results_path, video_path)
     made = made_with(pipeline, source)
+    summary.focal_length = camera_of(pipeline, source).focal_length
     tracking = pipeline.tracking(source)
     saved = saved_run.load(results_path, made, source, overwrite=overwrite) if begun else None
     if saved is not None:
@@ -308,8 +311,15 @@ def made_with(pipeline: Pipeline, source: Source) -> dict[str, Any]:
             name: {"file": path.name, "sha256": weights_hash(path)} for name, path in weight_files(config).items()
         },
         "body": body.shape_space,
-        "focal_length": stages.make_intrinsics(config.camera)(source.size).focal_length,
+        "focal_length": camera_of(pipeline, source).focal_length,
     }
+
+
+def camera_of(pipeline: Pipeline, source: Source) -> Intrinsics:
+    """The camera that a run assumes: the one that was set, else that of the source's tags, else the released one."""
+    settings = pipeline.config.camera
+    tagged = source.focal_length if settings.use_metadata else None
+    return frame_intrinsics(stages.make_intrinsics(settings)(source.size), source.size, tagged)
 
 
 def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool) -> tuple[Path, Path | None]:

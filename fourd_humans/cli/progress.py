@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -13,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from fourd_humans.people import TrackedFrame
+from fourd_humans.people import Shot, TrackedFrame
 from fourd_humans.run import TrackResult
 from fourd_humans.video.source import Source
 
 LINE_INTERVAL = 10.0  # seconds between two lines where the output is not a terminal
 ESTIMATE_FROM = 10  # frames done before the time left is estimated: the first ones wait for all stages to start
+SHOTS = 4  # that the summary describes
 LONGEST_TRACKLETS = 8
 COMPILING = "Compiling kernels, about half a minute; later runs use the compiled ones."
 
@@ -136,6 +138,7 @@ def print_summary(result: TrackResult, elapsed: float, compiling: float = 0.0) -
     row("Frames", f"{result.frames} in {working:.1f} s, {result.frames / working:.1f} frames/s{compiled}")
     if result.skipped:
         row("Frames skipped", f"{result.skipped}; the results give the reason for each")
+    row("Camera", f"focal length {result.focal_length:.0f} pixels; " + "; ".join(map(_describe, result.shots[:SHOTS])))
     row("People", len(result.people))
     longest = result.people.most_common(LONGEST_TRACKLETS)
     more = f", and {len(result.people) - len(longest)} more" if len(result.people) > len(longest) else ""
@@ -150,3 +153,12 @@ def print_summary(result: TrackResult, elapsed: float, compiling: float = 0.0) -
         print("Stopped early: the results end with the last frame done.")
     for path in filter(None, (result.results, result.video)):  # never wrapped or cut, to be copied
         print(path)
+
+
+def _describe(shot: Shot) -> str:
+    """How the camera of a shot moves and tilts, in a few words."""
+    if shot.gravity is None:
+        return f"{shot.camera_motion}, tilt unknown"
+    x, y, z = shot.gravity.up
+    pitch, roll = math.degrees(math.atan2(-z, math.hypot(x, y))), math.degrees(math.atan2(x, -y))
+    return f"{shot.camera_motion}, pitch {pitch:.0f}°, roll {roll:.0f}° (confidence {shot.gravity.confidence:.2f})"

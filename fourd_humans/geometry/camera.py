@@ -72,6 +72,13 @@ def intrinsics_from(
     return released_intrinsics(size)
 
 
+def frame_intrinsics(camera: Intrinsics, size: tuple[int, int], focal_length: float | None) -> Intrinsics:
+    """`camera`, unless it is the released convention and the frame's own `focal_length` in pixels is known."""
+    if focal_length is None or camera != released_intrinsics(size):
+        return camera
+    return Intrinsics(focal_length, camera.principal_point)
+
+
 def assumed_intrinsics(camera: Intrinsics, size: tuple[int, int]) -> Intrinsics:
     """The camera to assume for a frame of `size` (height, width): `camera`, unless it is the released convention.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fourd_humans.errors import UsageError
@@ -37,6 +38,7 @@ class Source:
     frame_count: how many frames an iteration will give, as far as the file says (an estimate), or None.
     has_audio: whether there is sound to copy. is_image: whether it is one single image.
     read: starts an iteration; with a number, at that frame if it lies in the part.
+    focal_length: pixels of frames of `size`, from the file's EXIF or QuickTime tags; None where it has none.
     """
 
     path: Path
@@ -47,9 +49,37 @@ class Source:
     has_audio: bool
     is_image: bool
     read: Callable[..., Iterator[Frame | BadFrame]]
+    focal_length: float | None = None
 
     def __iter__(self) -> Iterator[Frame | BadFrame]:
         return self.read()
+
+
+DIAGONAL_35MM = math.hypot(36, 24)  # millimetres, of 35 mm film
+
+
+def focal_length_of(millimetres: object, size: tuple[int, int]) -> float | None:
+    """Pixels for a picture of `size` (height, width) with the view of a lens of so many millimetres on 35 mm film; None
+    for what is no focal length."""
+    try:
+        value = float(millimetres)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value / DIAGONAL_35MM * math.hypot(*size) if 5 <= value <= 2000 else None
+
+
+def with_focal_length(
+    read: Callable[..., Iterator[Frame | BadFrame]], focal_length: float | None
+) -> Callable[..., Iterator[Frame | BadFrame]]:
+    """`read` of a source, with frames that know their focal length."""
+    if focal_length is None:
+        return read
+
+    def tagged(*first: int) -> Iterator[Frame | BadFrame]:
+        for frame in read(*first):
+            yield replace(frame, focal_length=focal_length) if isinstance(frame, Frame) else frame
+
+    return tagged
 
 
 LONGEST_POSITION = 20  # characters

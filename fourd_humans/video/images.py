@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
-from fourd_humans.video.frames import BadFrame, Position, Source, is_past
+from fourd_humans.video.frames import BadFrame, Position, Source, focal_length_of, is_past, with_focal_length
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -55,6 +56,7 @@ def open_images(path: Path, start: Position | None = None, end: Position | None 
     if first is None:
         reason = next(frame.reason for frame in read() if isinstance(frame, BadFrame))
         raise FourDHumansError(reason if is_image else f"none of the {len(frames)} images can be read: {reason}")
+    focal_length = tagged_focal_length(path if is_image else path / first.name, first.size)
     return Source(
         path=path,
         name=path.stem if is_image else path.resolve().name,
@@ -63,8 +65,22 @@ def open_images(path: Path, start: Position | None = None, end: Position | None 
         frame_count=len(frames),
         has_audio=False,
         is_image=is_image,
-        read=read,
+        read=with_focal_length(read, focal_length),
+        focal_length=focal_length,
     )
+
+
+def tagged_focal_length(path: Path, size: tuple[int, int]) -> float | None:
+    """The focal length in pixels of a picture of `size` (height, width) that its EXIF tags tell, or None.
+
+    From the focal length of a 35 mm camera with the same view, which tags refer to the diagonal.
+    """
+    try:
+        with Image.open(path) as image:
+            millimetres = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+            return focal_length_of(millimetres, size)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error, Image.DecompressionBombError):
+        return None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
-from fourd_humans.video.frames import BadFrame, Position, Source, is_past
+from fourd_humans.video.frames import BadFrame, Position, Source, focal_length_of, is_past, with_focal_length
 
 MAX_PIXEL_ASPECT = 8  # ratios of a pixel's width to its height beyond this, or its inverse, are taken for a mistake
 REORDERING = 64  # packets: no codec stores a frame that far from its place in the order of display
 READ_ERRORS = 100  # in a row, before the rest of a file is given up
+FOCAL_TAGS = (  # of a 35 mm camera with the same view, in millimetres
+    "com.apple.quicktime.camera.focal_length.35mm_equivalent",
+    "com.android.camera.focal_length.35mm_equivalent",
+)
 DAMAGED = "the picture is damaged"
 
 log = logging.getLogger(__name__)
@@ -66,6 +70,9 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
         keyframe = _find_keyframe(container, stream, start) if start else _Keyframe()
         total = stream.frames or (round(container.duration / av.time_base * frame_rate) if container.duration else None)
         has_audio = bool(container.streams.audio)
+        tagged = next(
+            (tags[key] for tags in (stream.metadata, container.metadata) for key in FOCAL_TAGS if key in tags), None
+        )
 
     def read(first: int = 0) -> Iterator[Frame | BadFrame]:
         nearest = keyframe
@@ -83,6 +90,7 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
         raise FourDHumansError(f"no frame of {path} can be decoded; is it complete?")
     begins, ends = (_as_frames(position, frame_rate) for position in (start or 0, end))
     last = min((count for count in (total, ends) if count is not None), default=None)
+    focal_length = focal_length_of(tagged, first.size)
     return Source(
         path=path,
         name=path.stem,
@@ -91,7 +99,8 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
         frame_count=None if last is None else max(last - (begins or 0), 1),
         has_audio=has_audio,
         is_image=False,
-        read=read,
+        read=with_focal_length(read, focal_length),
+        focal_length=focal_length,
     )
 
 

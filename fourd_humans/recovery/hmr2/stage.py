@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fourd_humans import checkpoints
 from fourd_humans.body.model import SMPL, BodyModel
 from fourd_humans.errors import UsageError
-from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project
+from fourd_humans.geometry.camera import Intrinsics, frame_intrinsics, full_image_camera, project
 from fourd_humans.geometry.crops import crop_squares
 from fourd_humans.people import Bodies, Detections, Float, Frame, Rejected
 from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people
@@ -97,7 +97,7 @@ class HMR2Recovery:
         results = []
         start = 0
         for frame, found, (center, side) in zip(frames, usable, squares, strict=True):
-            camera = self.intrinsics(frame.size)
+            camera = frame_intrinsics(self.intrinsics(frame.size), frame.size, frame.focal_length)
             if rows is None or not len(found):
                 empty = Bodies.empty(self.body_model.shape_space, camera.focal_length, camera.principal_point)
                 results.append((found, empty))

@@ -19,6 +19,7 @@ from fourd_humans.body.points import Array, BodyPoints
 from fourd_humans.geometry.camera import (
     Intrinsics,
     assumed_intrinsics,
+    frame_intrinsics,
     look_at_rotations,
     project,
     ray_directions,
@@ -88,7 +89,7 @@ class LandmarkRecovery:
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
         """The detections in which somebody is, with masks, and their bodies; the others are added to the rejected."""
-        cameras = [self.intrinsics(frame.size) for frame in frames]
+        cameras = [frame_intrinsics(self.intrinsics(f.size), f.size, f.focal_length) for f in frames]
         if not any(len(found) for found in detections):
             return [(found, self._nobody(camera)) for found, camera in zip(detections, cameras, strict=True)]
         regions = [regions_of(found.keypoints, found.boxes) for found in detections]
