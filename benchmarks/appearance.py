@@ -1,12 +1,12 @@
-"""How well looks tell people apart: distances of same-person and different-person pairs in real videos.
+"""How well appearance separates people: distances of same-person and different-person pairs in real videos.
 
     python benchmarks/appearance.py VIDEO...
 
-Runs the stages of `lite` on each video and follows people by place and pose alone; where that is right (short clips of
-people who keep apart), it says who is who without asking for looks. Then every track's texture is compared with the
-detections of some frames later. Prints, for each video and gap, the distribution of r over pairs of the same and of
-different people, how often a same pair is nearer than a different one (the area under the ROC curve), and the factor on
-`appearance.distance.SCALE` that would bring the same pairs' median to where the tracker's cost expects it.
+Runs the stages of `lite` on each video and tracks people by location and pose alone, which gives correct identities in
+short clips of people who keep apart. Then every track's texture is compared with the detections of some frames later.
+Prints, for each video and gap, the distribution of r over pairs of the same and of different people, how often a same
+pair is nearer than a different one (the area under the ROC curve), and the factor on `appearance.distance.SCALE` that
+would move the median of same pairs to where the tracker's cost expects it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from fourd_humans.tracking.track import TrackState
 from fourd_humans.tracking.tracker import Tracker
 from fourd_humans.video import open_source
 
-GAPS = (1, 15, 45)  # frames between the last look at a person and the next
+GAPS = (1, 15, 45)  # frames between two observations of a person
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The textures of one frame's people with their identities: what each track has gathered, and the frame's own."""
+class Textures:
+    """The textures of one frame's people with their identities: those of the tracks, and the frame's own."""
 
     ids: list[int]
     tracks: list[NDArray]
     detections: list[NDArray]
 
 
-def followed(path: Path, pipeline: Pipeline) -> Iterator[Looks]:
-    """The people of each frame whose tracks are settled."""
+def confirmed_people(path: Path, pipeline: Pipeline) -> Iterator[Textures]:
+    """The people of each frame whose tracks are confirmed."""
     tracker = Tracker(texture_distance=lambda tracks, detections, pairs: np.zeros(len(pairs)), predict_poses=hold_pose)
     for frame in open_source(path):
         if not isinstance(frame, Frame):
@@ -51,15 +51,15 @@ def followed(path: Path, pipeline: Pipeline) -> Iterator[Looks]:
         (bodies,) = pipeline.appearance([frame], [found], [bodies])
         observations = observe(frame.index, frame.size, found, bodies)
         owners = tracker.associate(observations).tracks
-        settled = [i for i, track in enumerate(owners) if track.state is TrackState.CONFIRMED]
-        yield Looks(
-            [owners[i].id for i in settled],
-            [owners[i].texture for i in settled],
-            [observations[i].texture for i in settled],
+        confirmed = [i for i, track in enumerate(owners) if track.state is TrackState.CONFIRMED]
+        yield Textures(
+            [owners[i].id for i in confirmed],
+            [owners[i].texture for i in confirmed],
+            [observations[i].texture for i in confirmed],
         )
 
 
-def compare(frames: list[Looks], gap: int, distance: TextureDistance) -> tuple[NDArray, NDArray]:
+def compare(frames: list[Textures], gap: int, distance: TextureDistance) -> tuple[NDArray, NDArray]:
     """r of all pairs of the same person, and of all of different people, `gap` frames apart."""
     same: list[float] = []
     different: list[float] = []
@@ -99,7 +99,7 @@ def main() -> None:
     print(f"{'':24} {'':4} {'same':>6} {'r at 10, 50, 90 %':>24} {'other':>6} {'r at 10, 50, 90 %':>24} {'area':>8}")
     every_same, every_different = [], []
     for path in arguments.videos:
-        frames = list(followed(path, pipeline))
+        frames = list(confirmed_people(path, pipeline))
         for gap in GAPS:
             same, different = compare(frames, gap, distance)
             print(row(path.name, gap, same, different))

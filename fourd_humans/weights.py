@@ -26,7 +26,7 @@ FILE_SETTINGS = (
 def require_models(config: Config) -> None:
     """Check that the files exist that the configuration names or needs, before any work.
 
-    Raises: UsageError for a file of the settings that does not exist, or listing all model files not installed.
+    Raises: UsageError for a file in the settings that does not exist, or listing all model files that are missing.
     """
     missing = []
     detection, recovery = config.detection, config.recovery

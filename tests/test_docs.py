@@ -35,13 +35,13 @@ def table_with(text: str, *headings: str) -> list[dict[str, str]]:
 
 def test_defaults_of_the_detectors():
     text = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
-    told: dict[str, dict[str, object]] = {"lite": {}, "paper": {}}
+    documented: dict[str, dict[str, object]] = {"lite": {}, "paper": {}}
     for row in table_with(text, "setting", "`lite`", "`paper`"):
         for key in re.findall(r"`(\w+)`", row["setting"]):
-            for model, values in told.items():
+            for model, values in documented.items():
                 if row[f"`{model}`"] != "–":
                     values[key] = yaml.safe_load(row[f"`{model}`"].strip("`"))
-    for model, values in told.items():
+    for model, values in documented.items():
         settings = default_config(model).detection.model_dump(exclude={"backend"})
         assert values == settings
 
@@ -49,12 +49,12 @@ def test_defaults_of_the_detectors():
 @pytest.mark.parametrize(("document", "group"), [("rendering.md", "render")])
 def test_defaults_of_a_group(document, group):
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
-    told = {}
+    documented = {}
     for row in table_with(text, "setting", "default"):
         key = row["setting"].strip("`")
         assert key.startswith(f"{group}."), key
-        told[key.removeprefix(f"{group}.")] = yaml.safe_load(row["default"].strip("`"))
-    assert told == getattr(default_config(), group).model_dump(mode="json")
+        documented[key.removeprefix(f"{group}.")] = yaml.safe_load(row["default"].strip("`"))
+    assert documented == getattr(default_config(), group).model_dump(mode="json")
 
 
 def test_defaults_within_sentences():

@@ -1,4 +1,4 @@
-"""Identities written over people: a solid tag and nothing more for those seen, dashed lines for those predicted."""
+"""Identity labels: a solid tag for detected people, dashed lines for predicted ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
 class Tags:
-    """The tags of one picture, kept from lying over one another.
+    """The tags of one image, placed so that they do not overlap.
 
     image: (H, W, 3) RGB uint8, written into.
     """
@@ -24,7 +24,7 @@ class Tags:
         self._taken: list[tuple[int, int, int, int]] = []
 
     def draw(self, text: str, anchor: tuple[float, float], colour: Colour, *, hidden: bool) -> None:
-        """A tag with its foot at `anchor` (x, y), or as near to it as the picture and the other tags let it."""
+        """A tag with its foot at `anchor` (x, y), or as near to it as the image and the other tags allow."""
         if not np.isfinite(anchor).all():
             return
         (width, height), _ = cv2.getTextSize(text, _FONT, self._scale, self._thickness)
@@ -71,7 +71,7 @@ def dashed_box(
 
 
 def caption(image: NDArray[np.uint8], text: str) -> None:
-    """What a panel shows, in its upper left corner."""
+    """The caption of a panel, in its upper left corner."""
     scale = min(max(min(image.shape[:2]) / 800, 0.4), 1.2)
     (width, _), _ = cv2.getTextSize(text, _FONT, scale, 1)
     scale *= min(1.0, 0.94 * image.shape[1] / width)

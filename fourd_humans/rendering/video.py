@@ -1,4 +1,4 @@
-"""A whole video of tracked people: pictures and people are brought together by the number of their frame."""
+"""A whole video of tracked people: images and people are matched by frame number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fourd_humans.video.frames import Source
 from fourd_humans.video.read_ahead import read_ahead
 from fourd_humans.video.writer import VideoWriter
 
-AHEAD = 2  # pictures that may wait between reading and drawing, and between drawing and writing
+AHEAD = 2  # images that may wait between reading and drawing, and between drawing and writing
 
 
 # a frame's picture, and who is in it -> the picture with them drawn
@@ -21,7 +21,7 @@ Draw = Callable[[NDArray[np.uint8], TrackedFrame], NDArray[np.uint8]]
 
 
 def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter, draw: Draw) -> int:
-    """Draw `frames`, which come in order, over their pictures from `source` into `writer`; returns how many were drawn.
+    """Draw `frames`, which are in order, over their images from `source` into `writer`; returns how many were drawn.
 
     Reading, drawing and writing each have a thread, with a few pictures between them, however long the video is.
     `frames` is asked for the next one only when there is room for it, so it may come from work that is still going on.

@@ -21,8 +21,8 @@ from fourd_humans.rendering.labels import caption
 ORDINARY_FIELD_OF_VIEW = 55.0  # degrees across the longer side: a phone's or a camcorder's
 MARGIN = 1.1  # metres around people's positions, enough for most of a body
 SMALLEST = 4.0  # metres that a view shows at least, so that one person does not fill it
-GROWTH, SHRINKAGE = 0.2, 0.004  # share of the way that the shown range follows people out and in, per frame
-DISTANCE = 60.0  # the virtual camera stands so many times farther away than it sees wide: almost no perspective
+GROWTH, SHRINKAGE = 0.2, 0.004  # share of the difference by which the shown range grows and shrinks per frame
+DISTANCE = 60.0  # of the virtual camera, in widths of its view: almost no perspective
 PAPER, LINES = (247, 247, 245), (222, 222, 218)
 
 # Rows: the directions to the right, downwards and away of the virtual camera, in the frame of the real one.
@@ -33,7 +33,7 @@ CAPTIONS = {"side": "from the side, camera at the left", "top": "from above, cam
 
 
 def ordinary_depth_scale(focal_length: float, size: tuple[int, int]) -> float:
-    """What to multiply depths with so that they are those of an ordinary lens; 1 where the lens is no longer than that.
+    """The factor that makes depths those of an ordinary lens; 1 where the lens is not longer than that.
 
     focal_length: pixels, for a frame of `size` (height, width).
     """
@@ -42,8 +42,8 @@ def ordinary_depth_scale(focal_length: float, size: tuple[int, int]) -> float:
 
 
 class SteadyRange:
-    """The part of the scene that the views show: it follows people out quickly and in slowly, so that the views hold
-    still while people move within it, glide where somebody leaves it, and recover from one wrong body far away."""
+    """The part of the scene that the views show. It grows quickly and shrinks slowly: the views are steady while
+    people move within it, and recover from a single wrong body far away."""
 
     def __init__(self) -> None:
         self._range: NDArray[np.float64] | None = None
@@ -75,7 +75,7 @@ class View:
 
     @staticmethod
     def of(rotation: NDArray[np.float64], shown: NDArray[np.float64], size: tuple[int, int]) -> View:
-        """The view along `rotation` that has all of the box `shown` (2, 3) in it."""
+        """The view along `rotation` that contains the box `shown` (2, 3)."""
         extent = np.maximum(np.abs(rotation @ (shown[1] - shown[0]))[:2], SMALLEST * np.array(size[::-1]) / max(size))
         return View(rotation, shown.mean(0), float(min(np.array(size[::-1]) / extent)), size)
 

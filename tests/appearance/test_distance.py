@@ -24,7 +24,7 @@ def distance(areas: np.ndarray) -> ColourDistance:
     return ColourDistance(areas)
 
 
-def look(colour: np.ndarray, seen: np.ndarray = ALL) -> np.ndarray:
+def skin(colour: np.ndarray, seen: np.ndarray = ALL) -> np.ndarray:
     """A texture of colours broadcast from (3,) or (3, 256, 256), as far as seen."""
     texture = np.zeros((4, 256, 256), np.float32)
     texture[:3] = colour.reshape(3, *(colour.shape[1:] or (1, 1)))
@@ -49,31 +49,34 @@ def test_areas_are_the_skins(areas: np.ndarray) -> None:
     assert areas.min() >= 0
 
 
-def test_the_same_look_is_nearer_than_another(distance: ColourDistance) -> None:
+def test_the_same_appearance_is_nearer_than_another(distance: ColourDistance) -> None:
     mine, noise = clothes(0), np.random.default_rng(9).normal(0, 0.05, (3, 256, 256))
-    same, other = one(distance, look(mine), look(mine + noise)), one(distance, look(mine), look(clothes(1)))
+    same, other = (
+        one(distance, skin(mine), skin(mine + noise)),
+        one(distance, skin(mine), skin(clothes(1))),
+    )
     assert 0 <= same < 0.05 * other
 
 
 def test_only_what_is_seen_in_both_counts(distance: ColourDistance) -> None:
     mine, painted = clothes(0), clothes(0)
     painted[:, ~TOP] = 0.9
-    assert one(distance, look(mine, TOP), look(painted)) == pytest.approx(one(distance, look(mine, TOP), look(mine)))
-    assert one(distance, look(mine), look(painted)) > 5 * one(distance, look(mine), look(mine))
+    assert one(distance, skin(mine, TOP), skin(painted)) == pytest.approx(one(distance, skin(mine, TOP), skin(mine)))
+    assert one(distance, skin(mine), skin(painted)) > 5 * one(distance, skin(mine), skin(mine))
 
 
 def test_is_neutral_where_nothing_is_seen_in_both(distance: ColourDistance) -> None:
-    assert one(distance, look(clothes(0), TOP), look(clothes(1), ~TOP)) == pytest.approx(PRIOR, rel=0.01)
-    assert one(distance, look(clothes(0), ~ALL), look(clothes(1))) == pytest.approx(PRIOR, rel=0.01)
+    assert one(distance, skin(clothes(0), TOP), skin(clothes(1), ~TOP)) == pytest.approx(PRIOR, rel=0.01)
+    assert one(distance, skin(clothes(0), ~ALL), skin(clothes(1))) == pytest.approx(PRIOR, rel=0.01)
     speck = np.zeros_like(ALL)
     speck[100:102, 100:102] = True
-    assert one(distance, look(clothes(0), speck), look(clothes(1))) == pytest.approx(PRIOR, rel=0.3)
+    assert one(distance, skin(clothes(0), speck), skin(clothes(1))) == pytest.approx(PRIOR, rel=0.3)
 
 
 def test_brightness_counts_less_than_colour(distance: ColourDistance) -> None:
     mine = clothes(0)
-    brighter = one(distance, look(mine), look(mine + 0.2))
-    redder = one(distance, look(mine), look(mine + np.array([0.2, -0.2, 0.2]).reshape(3, 1, 1)))
+    brighter = one(distance, skin(mine), skin(mine + 0.2))
+    redder = one(distance, skin(mine), skin(mine + np.array([0.2, -0.2, 0.2]).reshape(3, 1, 1)))
     assert brighter < 0.6 * redder
 
 
@@ -84,13 +87,13 @@ def test_counts_skin_not_texels(distance: ColourDistance, areas: np.ndarray) -> 
     mine, dense, sparse = clothes(0), clothes(0).reshape(3, -1), clothes(0).reshape(3, -1)
     dense[:, shown[:5000]] += np.array([[0.5], [-0.5], [0]])
     sparse[:, shown[-5000:]] += np.array([[0.5], [-0.5], [0]])
-    fine, coarse = (one(distance, look(mine), look(painted.reshape(3, 256, 256))) for painted in (dense, sparse))
+    fine, coarse = (one(distance, skin(mine), skin(painted.reshape(3, 256, 256))) for painted in (dense, sparse))
     assert fine < 0.5 * coarse
 
 
 def test_chosen_pairs_are_those_of_all(distance: ColourDistance) -> None:
-    tracks = [look(clothes(i)) for i in range(4)]
-    detections = [look(clothes(i), TOP) for i in (2, 3, 0)]
+    tracks = [skin(clothes(i)) for i in range(4)]
+    detections = [skin(clothes(i), TOP) for i in (2, 3, 0)]
     every = np.array([[i, j] for i in range(4) for j in range(3)])
     whole = distance(tracks, detections, every).reshape(4, 3)
     np.testing.assert_array_equal(whole.argmin(0), [2, 3, 0])
@@ -102,7 +105,7 @@ def test_encoder_distance_ignores_what_is_not_seen_in_both() -> None:
     distance = EncoderDistance(TextureEncoder(), batch_size=1)
     painted = clothes(1)
     painted[:, TOP] = clothes(0)[:, TOP]
-    tracks, detections = [look(clothes(0), TOP)], [look(painted), look(clothes(1)), look(clothes(0))]
+    tracks, detections = [skin(clothes(0), TOP)], [skin(painted), skin(clothes(1)), skin(clothes(0))]
     same, other, again = distance(tracks, detections, np.array([[0, 0], [0, 1], [0, 2]]))
     assert same == again == 0
     assert other > 0

@@ -1,4 +1,4 @@
-"""Whole videos: every picture with its own people, at its own time; mistakes are told."""
+"""Whole videos: every image with its own people, at its own time; errors are reported."""
 
 from dataclasses import replace
 from pathlib import Path

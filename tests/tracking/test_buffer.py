@@ -40,12 +40,12 @@ def between(frames_seen, bodies, frames_missing):
 
 
 def run(buffer, steps):
-    """steps: (frame, records) pairs. Returns the settled frames and how far behind each came."""
+    """steps: (frame, records) pairs. Returns the final frames and how far behind each came."""
     out, lag = [], {}
     for entry, records in steps:
-        for settled in buffer.add(entry, records):
-            out.append(settled)
-            lag[settled.index] = entry.index - settled.index
+        for final in buffer.add(entry, records):
+            out.append(final)
+            lag[final.index] = entry.index - final.index
     out += buffer.finish()
     assert [f.index for f in out] == [entry.index for entry, _ in steps]
     return out, lag
