@@ -207,15 +207,20 @@ def _validated(data: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(data))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        location = list(first["loc"])
+        errors = error.errors(include_url=False)
+        first, location = errors[0], list(errors[0]["loc"])
         backend = None
         if len(location) > 1 and location[1] in _backends().get(str(location[0]), {}):
             backend = str(location.pop(1))
         if first["type"] in ("extra_forbidden", "invalid_key"):
             raise UsageError(_unknown(".".join(map(str, location)), backend)) from error
-        name = ".".join(part for part in location if isinstance(part, str))  # without the numbers of items
-        raise UsageError(explain(first, name)) from error
+        known, names = set(_known()), [".".join(map(str, location[: i + 1])) for i in range(len(location))]
+        name = next((name for name in names if name in known), names[-1])
+        if name != names[-1] and isinstance(location[-1], str):  # a setting with several kinds of values
+            errors = [e for e in errors if e["loc"][:-1] == first["loc"][:-1]]
+        else:
+            errors = [first]
+        raise UsageError(explain(errors, name)) from error
 
 
 def _backends() -> dict[str, dict[str, type[Settings]]]:
@@ -225,6 +230,13 @@ def _backends() -> dict[str, dict[str, type[Settings]]]:
         group: {kind.model_fields["backend"].default: kind for kind in get_args(get_args(union)[0])}
         for group, union in unions.items()
     }
+
+
+def _known() -> list[str]:
+    """Every setting of every backend, dotted."""
+    known = [key for key in keys(Config()) if key.partition(".")[0] not in _backends()]
+    known += [f"{group}.{key}" for group, kinds in _backends().items() for kind in kinds.values() for key in keys(kind)]
+    return list(dict.fromkeys(known))
 
 
 def _unknown(name: str, backend: str | None) -> str:
@@ -237,9 +249,7 @@ def _unknown(name: str, backend: str | None) -> str:
     owners = [other for other, known in of_group.items() if name in known]
     if backend and owners:
         return f"'{name}' is a setting of {' and '.join(owners)}, and {group}.backend is {backend}"
-    known = [key for key in keys(Config()) if key.partition(".")[0] not in _backends()]
-    known += [f"{group}.{key}" for group, kinds in _backends().items() for kind in kinds.values() for key in keys(kind)]
-    known = [key for key in dict.fromkeys(known) if not backend or not key.startswith(f"{group}.")]
+    known = [key for key in _known() if not backend or not key.startswith(f"{group}.")]
     known += of_group.get(backend or "", [])
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close or group in Config.model_fields:  # compare without the group, which alone makes them alike

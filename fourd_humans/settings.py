@@ -49,9 +49,12 @@ def split_list(value: Any) -> Any:
     return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
 
 
-def explain(error: ErrorDetails, name: str) -> str:
-    """One line that says what is wrong with the value of the setting `name`."""
-    context = error.get("ctx", {})
+def explain(errors: Sequence[ErrorDetails], name: str) -> str:
+    """One line that says what is wrong with the value of the setting `name`.
+
+    errors: the first counts; of a setting with several kinds of values, one for each kind.
+    """
+    error, context = errors[0], errors[0].get("ctx", {})
     if error["type"] == "union_tag_invalid":
         choices = str(context["expected_tags"]).replace("'", "")
         return f"'{name}.backend' must be one of {choices}, not '{short(context['tag'])}'"
@@ -60,17 +63,23 @@ def explain(error: ErrorDetails, name: str) -> str:
     if error["type"] in ("too_short", "too_long"):
         limit, count = ("least", "min_length") if error["type"] == "too_short" else ("most", "max_length")
         return f"'{name}' takes at {limit} {context[count]} value{'' if context[count] == 1 else 's'}"
+    return f"'{name}' must be {' or '.join(map(_expected, errors))}, not '{short(error['input'])}'"
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What should have been there."""
+    context = error.get("ctx", {})
     if error["type"] == "string_pattern_mismatch" and context["pattern"] == DEVICE:
-        what = "auto, cpu, cuda, cuda:1, mps or the like"
-    elif error["type"] == "literal_error":
-        what = f"one of {context['expected']}".replace(" or ", ", ").replace("'", "")
-    elif error["type"].startswith("bool_"):
-        what = "true or false"
-    else:
-        what = error["msg"].removeprefix("Input should be ").replace("a valid string", "text")
-        what = what.replace("a valid integer", "an integer").replace("a valid number", "a number")
-        what = what.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
-    return f"'{name}' must be {what}, not '{short(error['input'])}'"
+        return "auto, cpu, cuda, cuda:1, mps or the like"
+    if error["type"] == "literal_error":
+        return f"one of {context['expected']}".replace(" or ", ", ").replace("'", "")
+    if error["type"].startswith("bool_"):
+        return "true or false"
+    if error["type"].startswith("float_"):
+        return "a number"
+    what = error["msg"].removeprefix("Input should be ").replace("a valid string", "text")
+    what = what.replace("a valid integer", "an integer")
+    return what.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
 
 
 def short(value: Any) -> str:

@@ -92,6 +92,8 @@ def test_settings_reach_nested_fields_and_keep_their_types():
         ("render.supersample=9", "at most 8"),
         ("render.quality=52", "at most 51"),
         ("render.depth_scale=0", "at least"),
+        ("render.level=up", "'render.level' must be one of auto, none or a number, not 'up'"),
+        ("render.level=90", "'render.level' must be one of auto, none or less than 90, not '90'"),
         ("device=meta", "auto, cpu, cuda"),
         # backends
         ("detection.backend=yolo", "'detection.backend' must be one of movenet, vitdet, detectron2, precomputed"),
@@ -127,6 +129,11 @@ def test_values_that_expand_without_end_are_reported_at_once(tmp_path):
     with pytest.raises(UsageError) as caught:
         load_config(path)
     assert len(str(caught.value)) < 400
+
+
+def test_the_first_of_several_wrong_settings_is_reported():
+    with pytest.raises(UsageError, match="'render.level' must be one of auto, none or a number, not 'up'$"):
+        apply_settings(default_config(), ["render.quality=99", "render.level=up"])
 
 
 def test_another_backend_brings_its_own_defaults_and_the_order_does_not_matter():
