@@ -132,7 +132,7 @@ def test_values_that_expand_without_end_are_reported_at_once(tmp_path):
 
 
 def test_the_first_of_several_wrong_settings_is_reported():
-    with pytest.raises(UsageError, match="'render.level' must be one of auto, none or a number, not 'up'$"):
+    with pytest.raises(UsageError, match=r"'render\.level' must be one of auto, none or a number, not 'up'$"):
         apply_settings(default_config(), ["render.quality=99", "render.level=up"])
 
 
