@@ -135,6 +135,7 @@ class Pipeline:
     ...     print(frame.index, frame.ids, frame.bodies.joints_3d.shape)
 
     detector, recovery, appearance: stages of your own, instead of those that the configuration asks for.
+    observing: False for a pipeline that only tracks the people that others find; those stages are then not loaded.
     seconds: working time of each stage in the current or the last run. Stages work at the same time, so the sum can
         exceed the time that has passed.
     Raises: FourDHumansError where model files are missing or wrong, saying which and how to get them.
@@ -147,14 +148,16 @@ class Pipeline:
         detector: stages.Detector | None = None,
         recovery: stages.Recovery | None = None,
         appearance: stages.Appearance | None = None,
+        observing: bool = True,
     ) -> None:
         self.config = config or default_config()
         require_models(self.config)
         device = stages.choose_device(self.config)
         self.body_model = stages.make_body_model(self.config, device)
-        self.detect = detector or stages.make_detector(self.config, device)
-        self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
-        self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
+        if observing:
+            self.detect = detector or stages.make_detector(self.config, device)
+            self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
+            self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
         self.texture_distance = stages.make_texture_distance(self.config, self.body_model, device)
         self.motion = stages.make_motion_network(self.config, device)
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)

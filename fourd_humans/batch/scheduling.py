@@ -55,8 +55,8 @@ def run_jobs(
     progress = Progress()
     try:
         while (waiting or running) and not stop():
-            while idle and (job := _next(waiting)):
-                worker = idle.pop(0)
+            while (worker := next((each for each in idle if each.available()), None)) and (job := _next(waiting)):
+                idle.remove(worker)
                 running[worker.submit(work, job, _for(worker, request), make_pipeline)] = worker, job
             if running:
                 done = wait(running, TICK, FIRST_COMPLETED).done

@@ -33,7 +33,7 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
 from fourd_humans.results import load_tracklets
-from fourd_humans.run import TrackResult, track
+from fourd_humans.run import Observe, TrackResult, track
 from fourd_humans.video.frames import Position, Source
 from fourd_humans.video.source import open_source
 from fourd_humans.weights import weight_files
@@ -84,10 +84,22 @@ class Outcome:
     error: str | None = None
 
 
-def work(job: Job, request: Request, make_pipeline: MakePipeline = Pipeline) -> Outcome:
+def perform(job: Job, request: Request, make_pipeline: MakePipeline, record: Record, *, resume: bool) -> TrackResult:
+    """Do a job in this process, noting in `record` how far it is."""
+    source = replace(open_source(job.source, request.start, request.end), name=job.name)
+    return _track(job, request, source, loaded(make_pipeline, request.config), record, overwrite=True, resume=resume)
+
+
+def work(
+    job: Job,
+    request: Request,
+    make_pipeline: MakePipeline = Pipeline,
+    perform: Callable[..., TrackResult] = perform,
+) -> Outcome:
     """Do a job if it needs doing. What goes wrong is the job's outcome and in its record; nothing is raised.
 
-    make_pipeline: called once in a process for the same configuration.
+    make_pipeline: called once in a process for the same configuration. perform: does the work itself. Exceptions that
+    are none of ours may mean that its worker has died: they are raised by `perform` of another place.
     """
     try:
         with claimed(job) as earlier:
@@ -99,10 +111,8 @@ def work(job: Job, request: Request, make_pipeline: MakePipeline = Pipeline) -> 
                     job, "failed", error=f"{job.file('.pkl')} exists without a record; --overwrite replaces it"
                 )
             with _recorded(job, request, mark, earlier) as record:
-                source = replace(open_source(job.source, request.start, request.end), name=job.name)
                 again = request.overwrite and earlier is not None and _is_old(earlier, request)
-                pipeline = _loaded(make_pipeline, request.config)
-                _track(job, request, source, pipeline, record, overwrite=True, resume=not again)
+                perform(job, request, make_pipeline, record, resume=not again)
             return Outcome(job, "done", record)
     except BusyError as error:
         return Outcome(job, "busy", error=str(error))
@@ -118,12 +128,13 @@ def track_one(
     *,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+    observe: Observe = Pipeline.observe,
 ) -> TrackResult:
     """Do one job whatever its record says, in this process. Raises: what `run.track` raises, after recording it."""
     with claimed(job) as earlier, _recorded(job, request, _fingerprint(job, request), earlier) as record:
         result = _track(
             job, request, source, pipeline, record,
-            overwrite=request.overwrite, resume=request.resume, stop=stop, on_frame=on_frame,
+            overwrite=request.overwrite, resume=request.resume, stop=stop, on_frame=on_frame, observe=observe,
         )  # fmt: skip
         if stop():
             record.state = "interrupted"
@@ -171,7 +182,8 @@ def describe(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def _loaded(make_pipeline: MakePipeline, config: Config) -> Pipeline:
+def loaded(make_pipeline: MakePipeline, config: Config) -> Pipeline:
+    """A pipeline of this process, made when it is first asked for."""
     return make_pipeline(config)
 
 
@@ -234,6 +246,7 @@ def _track(
     resume: bool,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
+    observe: Observe = Pipeline.observe,
 ) -> TrackResult:
     people: set[int] = set()
     record.total = source.frame_count
@@ -254,6 +267,7 @@ def _track(
         resume=resume,
         stop=stop,
         on_frame=note,
+        observe=observe,
     )
     record.frames, record.skipped, record.people = result.frames, result.skipped, len(result.people)
     record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}

@@ -24,6 +24,9 @@ class Worker(Protocol):
     name: str
     device: str | None
 
+    def available(self) -> bool:
+        """Whether it can begin at once."""
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]: ...
 
     def died(self, error: BaseException) -> str | None:
@@ -47,6 +50,9 @@ class LocalWorker:
         self._arguments = (threads, log_level)
         self._pid: Future[int] | None = None
         self._executor: ProcessPoolExecutor | None = None
+
+    def available(self) -> bool:
+        return True
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         try:

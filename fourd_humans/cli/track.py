@@ -19,7 +19,10 @@ from fourd_humans.settings import nested, short
 from fourd_humans.video.frames import parse_position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fourd_humans.batch.work import Request
+    from fourd_humans.batch.workers import Worker
 
 MODEL_HELP = """lite: built in. paper: the published system, from '4dhumans models download'. auto: paper if its
 weights are installed.  [default: lite]"""
@@ -81,6 +84,7 @@ def track(
     dry_run: bool,
     jobs: int | None,
     devices: str | None,
+    ray: str | None,
     shard: str | None,
     resume: bool,
     retry_failed: bool,
@@ -133,24 +137,38 @@ def track(
     request = Request(
         config, render, first, last, overwrite, retry_failed, actions=actions, exports=formats, resume=resume
     )
+    given = devices.split(",") if devices else None
+    splits = (jobs or len(given or [])) > 1 or ray is not None
     if is_one:
-        _track_one(ctx, found[0], request, quiet)
+        _track_one(ctx, found[0], request, quiet, _workers(jobs, given, ray) if splits else [])
         return
     if part is not None and not quiet:
         click.echo(f"Shard {part.number} of {part.count}: {len(found)} jobs", err=True)
-    _track_many(ctx, found, request, output, jobs, devices.split(",") if devices else None, quiet)
+    _track_many(ctx, found, request, output, _workers(jobs, given, ray), quiet)
 
 
-def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> None:
-    """One source, in this process, with its own progress bar and figures."""
+def _workers(count: int | None, devices: list[str] | None, ray: str | None) -> Sequence[Worker]:
+    """Those that the options ask for."""
+    if ray is not None:
+        from fourd_humans.batch.cluster import ray_workers
+
+        return ray_workers(ray, count, devices)
+    from fourd_humans.batch.workers import local_workers
+
+    return local_workers(count or len(devices or [""]), devices, logging.getLogger().level)
+
+
+def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool, workers: Sequence[Worker]) -> None:
+    """One source, in this process or, but for the tracking, split among workers; with its own bar and figures."""
     from fourd_humans import saved_run, weights
+    from fourd_humans.batch.split import Part, SplitObserver
     from fourd_humans.batch.work import is_done, track_one
     from fourd_humans.cli.actions import say as say_actions
     from fourd_humans.cli.progress import Progress, print_summary
     from fourd_humans.detection.precomputed import PrecomputedDetections
     from fourd_humans.exports import check_formats
     from fourd_humans.pipeline import Pipeline
-    from fourd_humans.run import output_paths
+    from fourd_humans.run import Observe, output_paths
     from fourd_humans.video.source import open_source
 
     opened = open_source(job.source, request.start, request.end)
@@ -162,13 +180,16 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool) -> N
     overwrite = request.overwrite or (request.resume and saved_run.exists(job.file(".pkl")))
     output_paths(opened, job.folder, render=request.render, overwrite=overwrite)
     check_formats(request.exports, job.folder, job.name, request.overwrite)
-    pipeline = Pipeline(request.config)
-    if isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
+    pipeline = Pipeline(request.config, observing=not workers)
+    observe: Observe = Pipeline.observe
+    if workers:
+        observe = SplitObserver(workers, Part(job.source, request.start, request.end), request.config)
+    elif isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
         pipeline.detect.warn_beyond(opened.frame_count)
     stopping = _StopOnSignal(quiet)
     began = time.monotonic()
     with stopping, Progress(opened, quiet=quiet) as progress:
-        result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress)
+        result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress, observe=observe)
     if not quiet:
         print_summary(result, time.monotonic() - began, progress.compiling)
         if result.actions is not None:
@@ -186,15 +207,13 @@ def _track_many(
     jobs: list[Job],
     request: Request,
     output: Path,
-    count: int | None,
-    devices: list[str] | None,
+    workers: Sequence[Worker],
     quiet: bool,
 ) -> None:
     """Many sources, on worker processes."""
     from fourd_humans import weights
     from fourd_humans.batch.scheduling import run_jobs
     from fourd_humans.batch.work import check_unchanged
-    from fourd_humans.batch.workers import local_workers
 
     for device in devices or ():
         try:
@@ -204,7 +223,6 @@ def _track_many(
     weights.require_models(request.config)
     check_unchanged(jobs, request)
     output.mkdir(parents=True, exist_ok=True)
-    workers = local_workers(count or len(devices or [""]), devices, logging.getLogger().level)
     stopping = _StopOnSignal(quiet, "Stopping: what is under way is interrupted; the same command goes on with it.")
     with stopping, Board(len(jobs), quiet=quiet) as board:
         outcomes = run_jobs(jobs, request, workers, stop=stopping, on_tick=board)

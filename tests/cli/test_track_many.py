@@ -13,7 +13,7 @@ def call(tmp_path, monkeypatch):
     """Runs a command in a folder with two videos and a broken one; jobs are done in threads, on white squares."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fourd_humans.batch.workers.local_workers", lambda *a: [ThreadWorker("1")])
-    monkeypatch.setattr("fourd_humans.batch.work._loaded", lambda make, config: make_pipeline(config))
+    monkeypatch.setattr("fourd_humans.batch.work.loaded", lambda make, config: make_pipeline(config))
     for name in ("a", "deep/b"):
         write_squares(tmp_path / "videos" / f"{name}.mp4", 8)
     (tmp_path / "videos" / "broken.mp4").touch()

@@ -10,6 +10,9 @@ class ThreadWorker:
         self.name, self.device, self.deaths = name, None, 0
         self._executor = ThreadPoolExecutor(1)
 
+    def available(self):
+        return True
+
     def submit(self, function, *arguments):
         return self._executor.submit(function, *arguments)
 

@@ -1,0 +1,292 @@
+"""Many videos and killed runs, on this machine (Linux): what docs/batch.md reports.
+
+    python benchmarks/batch.py kill demo_videos/walk.mp4 --times 50     # kill -9 at random moments, then go on
+    python benchmarks/batch.py many demo_videos --seconds 300           # 40 videos, a worker killed every 20 s
+    python benchmarks/batch.py speed demo_videos/walk.mp4               # 2 workers, one video split, Ray
+    python benchmarks/batch.py soak demo_videos/walk.mp4 --frames 36000 # memory over an hour of video
+
+Videos are cut and reduced to 320x180 first. Each prints its figures as JSON, and writes them to --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count, cycle, islice
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_humans.batch.records import Record, find_records
+from fourd_humans.config import default_config
+from fourd_humans.people import Frame
+from fourd_humans.video.source import open_source
+
+SIZE = (320, 180)
+COMMAND = [sys.executable, "-m", "fourd_humans"]
+
+
+def pictures(video: Path, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of a video from a frame on, forwards and backwards and so on for ever, 320x180."""
+    frames = [frame for frame in open_source(video, start) if isinstance(frame, Frame)]
+    small = [np.asarray(cv2.resize(f.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8) for f in frames]
+    return cycle([*small, *small[-2:0:-1]])
+
+
+def write(path: Path, images: Iterator[NDArray[np.uint8]], frames: int, rate: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for image in islice(images, frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two result files hold the same frames, number by number; how long the run took is not in them."""
+
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, np.ndarray):
+            return isinstance(b, np.ndarray) and np.array_equal(a, b)
+        if isinstance(a, dict):
+            return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+        if isinstance(a, list | tuple):
+            return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+        return bool(a == b)
+
+    return equal(joblib.load(one), joblib.load(other))
+
+
+def difference(one: Path, other: Path) -> dict[str, Any]:
+    """Whether identities are the same, and the largest difference of poses, cameras and joints."""
+    a, b = joblib.load(one), joblib.load(other)
+    identities = list(a) == list(b) and all(a[key]["tid"] == b[key]["tid"] for key in a)
+    largest = 0.0
+    for key in a if identities else ():
+        for field in ("pose", "camera", "3d_joints", "bbox"):
+            for x, y in zip(a[key][field], b[key][field], strict=True):
+                largest = max(largest, float(np.abs(np.asarray(x, float) - y).max() / max(np.abs(x).max(), 1)))
+    return {"identities": identities, "difference": largest}
+
+
+def kill(video: Path, work: Path, times: int) -> dict[str, Any]:
+    """Runs in forked children of a process that has loaded the models, so that each is quick to begin."""
+    from fourd_humans import saved_run
+    from fourd_humans.pipeline import Pipeline
+    from fourd_humans.run import track
+
+    saved_run.VIDEO_INTERVAL = 1.0
+    source = write(work / "clip.mp4", pictures(video), 150, 30)
+    pipeline = Pipeline(default_config())
+
+    def run(output: Path, seconds: float | None = None) -> float:
+        begin = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            try:
+                track(source, output, pipeline=pipeline, render=True, resume=True)
+                os._exit(0)
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)
+                os._exit(1)
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)
+        if os.waitpid(child, 0)[1] and seconds is None:
+            raise SystemExit(f"the run into {output} failed")
+        return time.monotonic() - begin
+
+    run(work / "warm")  # kernels
+    longest = run(work / "whole")
+    figures: dict[str, Any] = {"times": 0, "equal": 0, "loadable": 0, "nothing yet": 0, "playable": 0, "resumed": 0}
+    for number in range(times):
+        output = work / f"killed{number}"
+        run(output, random.uniform(0.05, 0.95) * longest)
+        partial, drawn = output / "clip.pkl.partial", output / "clip.mp4.partial"
+        figures["times"] += 1
+        figures["resumed"] += (output / "clip.pkl.state").exists()
+        try:
+            figures["loadable"] += len(joblib.load(partial)) >= 0
+        except (OSError, EOFError, ValueError):
+            figures["nothing yet"] += not partial.exists() or partial.stat().st_size == 0
+        try:
+            with av.open(str(drawn)) as opened:
+                figures["playable"] += sum(1 for _ in opened.decode(video=0)) > 0
+        except (OSError, av.error.FFmpegError):
+            pass
+        run(output)
+        figures["equal"] += same(output / "clip.pkl", work / "whole" / "clip.pkl")
+        with av.open(str(output / "clip.mp4")) as opened:
+            if sum(1 for _ in opened.decode(video=0)) != 150:
+                raise SystemExit(f"{output}/clip.mp4 is not whole")
+        shutil.rmtree(output)
+        print(json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
+
+
+def many(folder: Path, work: Path, videos: int, frames: int, seconds: float, every: float) -> dict[str, Any]:
+    """`videos` short videos, a few of them damaged, through two workers, of which one is killed every few seconds."""
+    sources = sorted(folder.glob("*.mp4"))
+    rng = random.Random(0)
+    for number in range(videos):
+        images = pictures(sources[number % len(sources)])
+        path = write(work / "in" / f"part{number % 4}" / f"{number:02}.mp4", images, frames, 30)
+        data = path.read_bytes()
+        if number % 10 == 3:
+            path.write_bytes(data[: len(data) // 2])  # truncated
+        elif number % 10 == 7:
+            path.write_bytes(b"no video" * 100)
+        elif number == 18:
+            path.write_bytes(b"")
+    command = [*COMMAND, "track", str(work / "in"), "--recursive", "--jobs", "2", "--output", str(work / "out")]
+    begin = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    kills = 0
+    while process.poll() is None:
+        time.sleep(every)
+        running = [r for r in find_records(work / "out").values() if r.state == "running"]
+        if running and time.monotonic() - begin < seconds:
+            kills += _kill(rng.choice(running))
+    output = process.stdout.read() if process.stdout else ""
+    records = find_records(work / "out")
+    states = [record.state for record in records.values()]
+    whole = sum(1 for record in records.values() if record.state == "done" and record.frames >= frames // 2)
+    return {
+        "videos": videos, "records": len(records), "done": states.count("done"), "failed": states.count("failed"),
+        "whole": whole, "kills": kills, "attempts": sum(record.attempts for record in records.values()),
+        "seconds": round(time.monotonic() - begin, 1), "code": process.returncode, "said": output.splitlines(),
+    }  # fmt: skip
+
+
+def _kill(record: Record) -> bool:
+    try:
+        os.kill(record.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def speed(video: Path, work: Path, frames: int, ray: bool) -> dict[str, Any]:
+    """Seconds from the first frame to the last, as each record says, and of the whole command."""
+    for number in range(4):
+        write(work / "in" / f"{number}.mp4", pictures(video, 20 * number), frames, 30)
+    one = str(work / "in" / "0.mp4")
+    ways = {
+        "4 videos, 1 worker": [str(work / "in"), "--jobs", "1"],
+        "4 videos, 2 workers": [str(work / "in"), "--jobs", "2"],
+        "1 video, 1 process": [one],
+        "1 video, 2 workers": [one, "--jobs", "2"],
+    }
+    if ray:
+        ways["4 videos, Ray, 2 workers"] = [str(work / "in"), "--ray", "local", "--jobs", "2"]
+        ways["1 video, Ray, 2 workers"] = [one, "--ray", "local", "--jobs", "2"]
+    figures: dict[str, Any] = {}
+    for number, (way, options) in enumerate(ways.items()):
+        begin = time.monotonic()
+        output = work / f"out{number}"
+        subprocess.run([*COMMAND, "track", *options, "--output", str(output), "--quiet"], check=True)
+        records = list(find_records(output).values())
+        ended = max(record.ended or 0 for record in records)
+        figures[way] = {
+            "seconds": round(time.monotonic() - begin, 1),
+            "at work": round(ended - min(record.began for record in records), 1),
+        }
+        if way.startswith("1 video, ") and way != "1 video, 1 process":
+            figures[way] |= difference(work / "out2" / "0.pkl", output / "0.pkl")
+        print(json.dumps({way: figures[way]}), file=sys.stderr, flush=True)
+    return figures
+
+
+def soak(video: Path, work: Path, frames: int) -> dict[str, Any]:
+    """An hour of people coming and going: walking clips with empty seconds between them, 10 frames a second."""
+    images = pictures(video)
+    empty = np.full((SIZE[1], SIZE[0], 3), 96, np.uint8)
+
+    def scenes() -> Iterator[NDArray[np.uint8]]:
+        rng = random.Random(0)
+        for _ in count():
+            yield from islice(images, rng.randint(40, 200))
+            yield from islice(cycle([empty]), rng.randint(5, 30))
+
+    source = write(work / "hour.mp4", scenes(), frames, 10)
+    command = [*COMMAND, "track", str(source), "--output", str(work / "out"), "--quiet"]
+    process = subprocess.Popen(command)
+    samples: list[tuple[float, int, float]] = []
+    begin = time.monotonic()
+
+    def sample() -> None:
+        records = list(find_records(work / "out").values())
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+            resident = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+        samples.append((round(time.monotonic() - begin, 1), records[0].frames if records else 0, round(resident, 1)))
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(5):
+            try:
+                sample()
+            except (OSError, StopIteration):
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    process.wait()
+    ended.set()
+    thread.join()
+    record = next(iter(find_records(work / "out").values()))
+    tenth = [resident for _, done, resident in samples if frames * 0.1 <= done < frames * 0.15]
+    last = [resident for _, done, resident in samples if done >= frames * 0.95]
+    return {
+        "frames": record.frames, "people": record.people, "state": record.state,
+        "after a tenth": tenth[0] if tenth else None, "at the end": max(last, default=None),
+        "growth": round(max(last) - tenth[0], 1) if tenth and last else None, "samples": samples,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["kill", "many", "speed", "soak"])
+    parser.add_argument("video", type=Path, help="a video, or for 'many' a folder of them")
+    parser.add_argument("--output", type=Path, help="a file for the figures")
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--videos", type=int, default=40)
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--seconds", type=float, default=300, help="how long workers are killed for")
+    parser.add_argument("--every", type=float, default=20)
+    parser.add_argument("--ray", action="store_true")
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if a.what == "kill":
+            figures = kill(a.video, work, a.times)
+        elif a.what == "many":
+            figures = many(a.video, work, a.videos, a.frames or 100, a.seconds, a.every)
+        elif a.what == "speed":
+            figures = speed(a.video, work, a.frames or 150, a.ray)
+        else:
+            figures = soak(a.video, work, a.frames or 36_000)
+    print(json.dumps(figures, indent=1))
+    if a.output:
+        a.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
