@@ -86,14 +86,14 @@ def difference(one: Path, other: Path) -> dict[str, Any]:
     return {"identities": identities, "difference": largest}
 
 
-def kill(video: Path, work: Path, times: int) -> dict[str, Any]:
-    """Runs in forked children of a process that has loaded the models, so that each is quick to begin."""
+def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
+    """Runs in forked children of a process that has loaded the models and kernels, so that each is quick to begin."""
     from fourd_humans import saved_run
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import track
 
-    saved_run.VIDEO_INTERVAL = 1.0
-    source = write(work / "clip.mp4", pictures(video), 150, 30)
+    saved_run.VIDEO_INTERVAL = 0.4
+    source = write(work / "clip.mp4", pictures(video), frames, 30)
     pipeline = Pipeline(default_config())
 
     def run(output: Path, seconds: float | None = None) -> float:
@@ -113,7 +113,7 @@ def kill(video: Path, work: Path, times: int) -> dict[str, Any]:
             raise SystemExit(f"the run into {output} failed")
         return time.monotonic() - begin
 
-    run(work / "warm")  # kernels
+    track(source, work / "warm", pipeline=pipeline, render=True)
     longest = run(work / "whole")
     figures: dict[str, Any] = {"times": 0, "equal": 0, "loadable": 0, "nothing yet": 0, "playable": 0, "resumed": 0}
     for number in range(times):
@@ -134,7 +134,7 @@ def kill(video: Path, work: Path, times: int) -> dict[str, Any]:
         run(output)
         figures["equal"] += same(output / "clip.pkl", work / "whole" / "clip.pkl")
         with av.open(str(output / "clip.mp4")) as opened:
-            if sum(1 for _ in opened.decode(video=0)) != 150:
+            if sum(1 for _ in opened.decode(video=0)) != frames:
                 raise SystemExit(f"{output}/clip.mp4 is not whole")
         shutil.rmtree(output)
         print(json.dumps(figures), file=sys.stderr, flush=True)
@@ -276,7 +276,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if a.what == "kill":
-            figures = kill(a.video, work, a.times)
+            figures = kill(a.video, work, a.times, a.frames or 60)
         elif a.what == "many":
             figures = many(a.video, work, a.videos, a.frames or 100, a.seconds, a.every)
         elif a.what == "speed":
