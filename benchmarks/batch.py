@@ -87,7 +87,7 @@ def difference(one: Path, other: Path) -> dict[str, Any]:
 
 
 def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
-    """Runs in forked children of a process that has loaded the models and kernels, so that each is quick to begin."""
+    """Runs in forked children of a process that has loaded the models, so that each is quick to begin."""
     from fourd_humans import saved_run
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import track
@@ -113,7 +113,7 @@ def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
             raise SystemExit(f"the run into {output} failed")
         return time.monotonic() - begin
 
-    track(source, work / "warm", pipeline=pipeline, render=True)
+    run(work / "warm")  # kernels
     longest = run(work / "whole")
     figures: dict[str, Any] = {"times": 0, "equal": 0, "loadable": 0, "nothing yet": 0, "playable": 0, "resumed": 0}
     for number in range(times):

@@ -140,15 +140,20 @@ def track(
     given = devices.split(",") if devices else None
     splits = (jobs or len(given or [])) > 1 or ray is not None
     if is_one:
-        _track_one(ctx, found[0], request, quiet, _workers(jobs, given, ray) if splits else [])
+        _track_one(ctx, found[0], request, quiet, _workers(config, jobs, given, ray) if splits else [])
         return
     if part is not None and not quiet:
         click.echo(f"Shard {part.number} of {part.count}: {len(found)} jobs", err=True)
-    _track_many(ctx, found, request, output, _workers(jobs, given, ray), quiet)
+    _track_many(ctx, found, request, output, _workers(config, jobs, given, ray), quiet)
 
 
-def _workers(count: int | None, devices: list[str] | None, ray: str | None) -> Sequence[Worker]:
+def _workers(config: Config, count: int | None, devices: list[str] | None, ray: str | None) -> Sequence[Worker]:
     """Those that the options ask for."""
+    for device in devices or ():
+        try:
+            merge(config, {"device": device})
+        except UsageError as error:
+            raise UsageError(f"--devices: {error}") from error
     if ray is not None:
         from fourd_humans.batch.cluster import ray_workers
 
@@ -215,11 +220,6 @@ def _track_many(
     from fourd_humans.batch.scheduling import run_jobs
     from fourd_humans.batch.work import check_unchanged
 
-    for device in devices or ():
-        try:
-            merge(request.config, {"device": device})
-        except UsageError as error:
-            raise UsageError(f"--devices: {error}") from error
     weights.require_models(request.config)
     check_unchanged(jobs, request)
     output.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 from thread_worker import ThreadWorker
-from white_squares import make_pipeline, write_squares
+from white_squares import SquaresPipeline, make_pipeline, write_squares
 
 from fourd_humans.cli import main
 
@@ -86,7 +86,7 @@ def test_nothing_to_do_is_a_mistake(call, arguments):
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", make_pipeline)
+    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", SquaresPipeline)
     video = str(tmp_path / "videos" / "a.mp4")
     assert call("track", video, "--resume").exit_code == 0, "nor has one that is not begun"
     again = call("track", video, "--resume")

@@ -89,7 +89,14 @@ class SlowSquares(WhiteSquares):
         return super().detect(frames)
 
 
+class SquaresPipeline(Pipeline):
+    """A `Pipeline` of these stages."""
+
+    def __init__(self, config: Config, observing: bool = True) -> None:
+        squares = SlowSquares()
+        super().__init__(config, detector=squares.detect, recovery=squares.recover, appearance=squares.texture)
+
+
 def make_pipeline(config: Config) -> Pipeline:
     """For workers, in place of `Pipeline`."""
-    squares = SlowSquares()
-    return Pipeline(config, detector=squares.detect, recovery=squares.recover, appearance=squares.texture)
+    return SquaresPipeline(config)
