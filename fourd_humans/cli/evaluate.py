@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 _EXISTING = click.Path(exists=True, path_type=Path)
+ELSEWHERE = ("motion", "recoveries")  # commands in modules of their own
 POSE_DATASETS = ("3dpw", "3dpw-npz", "h36m-p2")
 KEYPOINT_DATASETS = ("lsp-extended", "coco", "posetrack", "coco-json", "posetrack-json")
 
 
 class _Group(click.Group):
-    """Knows ``motion`` by name; its module is imported when it is used."""
+    """Knows some commands by name; their modules are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "motion"]
+        return [*super().list_commands(ctx), *ELSEWHERE]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name == "motion":
-            command: click.Command = importlib.import_module("fourd_humans.cli.evaluate_motion").motion_command
+        if name in ELSEWHERE:
+            module = importlib.import_module(f"fourd_humans.cli.evaluate_{name}")
+            command: click.Command = getattr(module, f"{name}_command")
             return command
         return super().get_command(ctx, name)
 

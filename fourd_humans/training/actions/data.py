@@ -26,6 +26,7 @@ from fourd_humans.people import TrackedFrame
 from fourd_humans.pose_features import CAMERA
 from fourd_humans.results import load_tracklets
 from fourd_humans.training.actions.movements import ACTIONS, synthetic_track
+from fourd_humans.training.actions.recovery_errors import load_recovery_errors
 from fourd_humans.training.motion.data import statistics
 
 log = logging.getLogger(__name__)
@@ -120,10 +121,10 @@ def pose_statistics(
 
 
 def synthetic_examples(count: int, frames: int, seed: int) -> list[Example]:
-    """So many synthetic people, each action as often as any other."""
-    body = BodyModel.open_body()
+    """So many synthetic people with the lite chain's errors, each action as often as any other."""
+    body, errors = BodyModel.open_body(), load_recovery_errors()
     return [
-        Example(synthetic_track(ACTIONS[i % len(ACTIONS)], frames, seed + i // len(ACTIONS), body, i))
+        Example(synthetic_track(ACTIONS[i % len(ACTIONS)], frames, seed + i // len(ACTIONS), body, i, errors))
         for i in range(count)
     ]
 

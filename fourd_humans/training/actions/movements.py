@@ -18,7 +18,8 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.rotations import axis_angle_to_matrix
 from fourd_humans.motion.synthetic import add_noise, look_at_people, mirror
 from fourd_humans.people import NUM_JOINTS
-from fourd_humans.pose_features import DEPTH_SCALE
+from fourd_humans.pose_features import DEPTH_SCALE, ROTATIONS
+from fourd_humans.training.actions.recovery_errors import RecoveryErrors
 
 Array = NDArray[np.float64]
 Generator = np.random.Generator
@@ -56,6 +57,7 @@ CHANNELS = (
 _C = {name: i for i, name in enumerate(CHANNELS)}
 HANGING = 78.0  # degrees from the T pose to an arm that hangs down
 
+WITH_ERRORS = 0.7  # share of the people who get the lite chain's errors
 AMBIGUOUS = 0.15  # seconds around a change of action that are not labelled
 
 
@@ -378,11 +380,26 @@ def movement_clip(action: str, frames: int, seed: int, body: BodyModel) -> Movem
     return MovementClip(_poses(values, rng, body), actions)
 
 
-def synthetic_track(action: str, frames: int, seed: int, body: BodyModel, id: int = 0) -> ActionTrack:
-    """A labelled track with the errors of a recovery from pictures and some frames undetected."""
-    clip = movement_clip(action, frames, seed, body)
-    rng = np.random.default_rng([seed, ACTIONS.index(action), 1])
+def synthetic_track(
+    action: str, frames: int, seed: int, body: BodyModel, id: int = 0, errors: RecoveryErrors | None = None
+) -> ActionTrack:
+    """A labelled track with the errors of a recovery from pictures and some frames undetected; see `observed`."""
+    return observed(movement_clip(action, frames, seed, body), action, seed, id, errors)
+
+
+def observed(
+    clip: MovementClip, action: str, seed: int, id: int = 0, errors: RecoveryErrors | None = None
+) -> ActionTrack:
+    """A clip as it would be tracked.
+
+    errors: those of the lite chain, which more than half of the clips get; without, and for the others, the noise of
+    `motion.synthetic.add_noise`.
+    """
+    frames, number = len(clip.poses), ACTIONS.index(action)
+    rng = np.random.default_rng([seed, number, 1])
     poses = add_noise(clip.poses[None], rng)[0]
+    if errors is not None and rng.random() < WITH_ERRORS:
+        poses[:, ROTATIONS] = errors.apply(clip.poses, number, rng)[:, ROTATIONS]
     if rng.random() < 0.5:
         poses = mirror(poses)
     detected = np.ones(frames, bool)

@@ -40,9 +40,7 @@ def examples():
         labels = np.zeros((40, 3), np.float32)
         labels[:20, i % 3] = labels[20:, (i + 1) % 3] = 1
         detected = rng.random(40) > 0.1
-        tracks.append(
-            ActionTrack(i, 0, poses, np.zeros((40, 135), np.float32), detected, None, labels, np.full(40, 2))
-        )
+        tracks.append(ActionTrack(i, 0, poses, np.zeros((40, 135), np.float32), detected, None, labels, np.full(40, 2)))
     return [Example(track, tuple(other for other in tracks if other is not track)) for track in tracks]
 
 
