@@ -18,7 +18,7 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.rotations import axis_angle_to_matrix
 from fourd_humans.motion.synthetic import add_noise, look_at_people, mirror
 from fourd_humans.people import NUM_JOINTS
-from fourd_humans.pose_features import DEPTH_SCALE, ROTATIONS
+from fourd_humans.pose_features import DEPTH_SCALE
 from fourd_humans.training.actions.recovery_errors import RecoveryErrors
 
 Array = NDArray[np.float64]
@@ -392,14 +392,13 @@ def observed(
 ) -> ActionTrack:
     """A clip as it would be tracked.
 
-    errors: those of the lite chain, which more than half of the clips get; without, and for the others, the noise of
-    `motion.synthetic.add_noise`.
+    All get the noise of `motion.synthetic.add_noise`. errors: those of the lite chain, which most clips get as well.
     """
     frames, number = len(clip.poses), ACTIONS.index(action)
     rng = np.random.default_rng([seed, number, 1])
     poses = add_noise(clip.poses[None], rng)[0]
     if errors is not None and rng.random() < WITH_ERRORS:
-        poses[:, ROTATIONS] = errors.apply(clip.poses, number, rng)[:, ROTATIONS]
+        poses = errors.apply(poses, number, rng)
     if rng.random() < 0.5:
         poses = mirror(poses)
     detected = np.ones(frames, bool)
