@@ -8,8 +8,8 @@
 
 cost: seconds and memory of the released networks and the built-in one, on one thread. synthetic: held-out synthetic
 people. clips: `action_clips.csv`, the seconds of real clips labelled by hand, on the results of `4dhumans track`.
-errors: draws synthetic people, detects and recovers them with the lite chain, keeps the results in FOLDER and the errors
-in FOLDER/recovery_errors.npz. drawn: accuracy on the results of such a folder.
+errors: draws synthetic people, detects and recovers them with the lite chain, and keeps the results in FOLDER and the
+errors in FOLDER/recovery_errors.npz. drawn: accuracy on the results of such a folder.
 """
 
 from __future__ import annotations
