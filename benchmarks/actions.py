@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from demo_scene.drawing import Skin, backdrop, develop, draw_people
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from fourd_humans.actions.action_transformer import ActionTransformer, SceneBatch
 from fourd_humans.actions.checkpoint import BUILT_IN, ActionModel, load_action_model
@@ -131,7 +132,9 @@ def draw_and_recover(folder: Path, people: int, seed: int) -> None:
     config, device = Config(), torch.device("cpu")
     detect, recover = make_detector(config, device), make_recovery(config, make_body_model(config, device), device)
     intrinsics = Intrinsics(5000 / 256 * max(SIZE), (SIZE[1] / 2, SIZE[0] / 2))
-    images = [backdrop(SIZE, Intrinsics(0.9 * SIZE[1], (SIZE[1] / 2, SIZE[0] / 2)), 0.14, 1.8, i) for i in range(3)]
+    lens = Intrinsics(0.9 * SIZE[1], (SIZE[1] / 2, SIZE[0] / 2))
+    tilt = Rotation.from_euler("x", 8, degrees=True).as_matrix()
+    images = [backdrop(SIZE, lens, tilt, 1.8, i) for i in range(3)]
     rotations, actions = [], []
     for number in range(people):
         action = ACTIONS[number % len(ACTIONS)]
