@@ -49,7 +49,7 @@ def test_settings_reach_nested_fields_and_keep_their_types():
         ("tracking.max_ago=60", "did you mean 'tracking.max_age'"),
         ("max_age=60", "did you mean 'tracking.max_age'"),
         ("trakcing.max_age=60", "did you mean"),
-        ("detection.tresh=1", "did you mean 'detection.nms_threshold'"),
+        ("detection.nms_tresh=1", "did you mean 'detection.nms_threshold'"),
         ("tracking.zzz=1", "known here: tracking.history, "),
         ("nothing.like.it=1", "known here: model, device, "),
         ("tracking.max_age=many", "must be an integer, not 'many'"),

@@ -6,8 +6,9 @@ The published graph keeps six people; here the network's heads are decoded by ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,7 +19,8 @@ from fourd_humans.detection.interpolation import Detect, InterpolatingDetector
 from fourd_humans.detection.limits import Limits
 from fourd_humans.detection.nms import keypoint_similarity, suppress
 from fourd_humans.detection.settings import MoveNetSettings
-from fourd_humans.geometry.boxes import intersection_over_union
+from fourd_humans.detection.tiles import Tile, grid, has_small_people, is_whole
+from fourd_humans.geometry.boxes import intersection_over_union, share_inside
 from fourd_humans.people import Detections, Float, Frame, Rejected
 
 WEIGHTS = Path(__file__).parent / "data" / "movenet_multipose_lightning.onnx"
@@ -27,6 +29,7 @@ MULTIPLE = 32  # of which the input's sides must be
 HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kpt_offset")
 KEYPOINT_FLOOR = 0.127  # keypoints below it do not count in a person's score (the published graph's figure)
 LARGEST_SHRINK = 0.05  # of a frame, for the sake of less padding
+TILES = (2, 4)  # tiles across a frame, one after the other as long as people are small in them
 BOX_KEYPOINT_SCORE = 0.3  # keypoints above it belong inside the box
 
 
@@ -38,6 +41,7 @@ class MoveNetDetector:
     nms_threshold: intersection over union above which two boxes with similar keypoints are one person.
     similarity_threshold: object keypoint similarity above which two detections are one person, whatever their boxes.
     min_width, min_height: least size of a box, in pixels of the frame.
+    tiles: "auto" also looks for people in parts of the frame where several are small or nobody is certain, "off" never.
     device, threads: see `fourd_humans.checkpoints.onnx.load_session`.
     """
 
@@ -50,11 +54,13 @@ class MoveNetDetector:
         similarity_threshold: float = 0.5,
         min_width: float = 0.0,
         min_height: float = 0.0,
+        tiles: Literal["auto", "off"] = "auto",
         device: str = "cpu",
         threads: int = 0,
         weights: Path = WEIGHTS,
     ) -> None:
         self.image_size = image_size
+        self.tiles = tiles
         self.nms_threshold = nms_threshold
         self.similarity_threshold = similarity_threshold
         self.limits = Limits(score_threshold, max(min_width, 1.0), max(min_height, 1.0))
@@ -66,12 +72,32 @@ class MoveNetDetector:
 
     def _detect(self, frame: Frame) -> Detections:
         """One frame at a time: several at once take a sixth longer each on a CPU, and more memory."""
-        image, scale = prepare(frame.image, self.image_size)
-        heads = self.session.run(list(HEADS), {"image": image[None]})
-        found = decode({name: values[0] for name, values in zip(HEADS, heads, strict=True)}, self.limits.score / 2)
-        return self._choose(found.scaled(1 / scale), frame.size)
+        found, heights = self._candidates(frame.image)
+        levels = [found]
+        for count in TILES if self.tiles == "auto" else ():
+            if max(frame.size) / count < self.image_size or not has_small_people(heights, levels[-1].centers):
+                break
+            parts = [self._in_tile(frame, tile) for tile in grid(frame.size, count)]
+            levels.append(Candidates.joined([found for found, _ in parts]))
+            heights = np.concatenate([inside for _, inside in parts])
+        return self._choose(Candidates.joined(levels), frame.size, tiled=len(levels) > 1)
 
-    def _choose(self, found: Candidates, size: tuple[int, int]) -> Detections:
+    def _candidates(self, image: NDArray[np.uint8]) -> tuple[Candidates, Float]:
+        """Who may be in the image (H, W, 3), in its pixels, and their heights (N,) in pixels of the network's input."""
+        picture, scale = prepare(image, self.image_size)
+        heads = dict(zip(HEADS, self.session.run(list(HEADS), {"image": picture[None]}), strict=True))
+        found = decode({name: values[0] for name, values in heads.items()}, self.limits.score / 2)
+        return found.scaled(1 / scale), found.boxes[:, 3] - found.boxes[:, 1]
+
+    def _in_tile(self, frame: Frame, tile: Tile) -> tuple[Candidates, Float]:
+        """The same of those in a tile whom its edges do not cut, in pixels of the frame."""
+        x1, y1, x2, y2 = tile
+        found, heights = self._candidates(frame.image[y1:y2, x1:x2])
+        found = found.moved(x1, y1)
+        whole = is_whole(found.boxes, tile, frame.size)
+        return found.where(whole), heights[whole]
+
+    def _choose(self, found: Candidates, size: tuple[int, int], *, tiled: bool = False) -> Detections:
         """Those candidates that are people, each once, as detections of a frame of that (height, width)."""
         boxes = _within(_with_keypoints(found.boxes, found.keypoints), size)
         large, rejected = self.limits.filter(boxes, found.scores)
@@ -81,6 +107,9 @@ class MoveNetDetector:
         same |= (intersection_over_union(boxes, boxes) > self.nms_threshold) & (
             similarity > self.similarity_threshold / 2
         )
+        if tiled:  # the part of a person that lies in a tile can pass for a person
+            part = (share_inside(boxes, boxes) > 0.8) & (similarity > self.similarity_threshold / 4)
+            same |= part | part.T
         kept = suppress(scores, same)
         for row in sorted(set(range(len(boxes))) - set(kept.tolist())):
             x1, y1, x2, y2 = boxes[row].tolist()
@@ -96,6 +125,7 @@ def build(settings: MoveNetSettings, device: str) -> Detect:
         nms_threshold=settings.nms_threshold,
         min_width=settings.min_width,
         min_height=settings.min_height,
+        tiles=settings.tiles,
         device=device,
         threads=1,
     )
@@ -104,8 +134,10 @@ def build(settings: MoveNetSettings, device: str) -> Detect:
 
 @dataclass
 class Candidates:
-    """Decoded peaks of the centre map, best first: scores (N,), boxes (N, 4) xyxy, keypoints (N, 17, 3)."""
+    """Decoded peaks of the centre map, best first: their values `centers` (N,), scores (N,), boxes (N, 4) xyxy,
+    keypoints (N, 17, 3)."""
 
+    centers: Float
     scores: Float
     boxes: Float
     keypoints: Float
@@ -113,7 +145,19 @@ class Candidates:
     def scaled(self, scale: float) -> Candidates:
         """The same people with pixels `scale` times as many."""
         factor = np.array([scale, scale, 1], np.float32)
-        return Candidates(self.scores, self.boxes * np.float32(scale), self.keypoints * factor)
+        return Candidates(self.centers, self.scores, self.boxes * np.float32(scale), self.keypoints * factor)
+
+    def moved(self, x: float, y: float) -> Candidates:
+        """The same people in an image of which this one is the part that begins at (x, y)."""
+        box, keypoint = np.array([x, y, x, y], np.float32), np.array([x, y, 0], np.float32)
+        return Candidates(self.centers, self.scores, self.boxes + box, self.keypoints + keypoint)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Candidates:
+        return Candidates(self.centers[chosen], self.scores[chosen], self.boxes[chosen], self.keypoints[chosen])
+
+    @staticmethod
+    def joined(parts: Sequence[Candidates]) -> Candidates:
+        return Candidates(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Candidates)))
 
 
 def prepare(image: NDArray[np.uint8], longer_side: int) -> tuple[Float, float]:
@@ -165,7 +209,7 @@ def decode(heads: dict[str, Float], minimum_score: float) -> Candidates:
     mean = (keypoints[..., 2] * counted).sum(1) / np.maximum(counted.sum(1), 1)
     keypoints[..., :2] *= STRIDE
     boxes = np.concatenate([low[:, ::-1], high[:, ::-1]], 1) * STRIDE
-    return Candidates(center[rows, columns] * mean, boxes, keypoints)
+    return Candidates(center[rows, columns], center[rows, columns] * mean, boxes, keypoints)
 
 
 def _keypoints(heads: dict[str, Float], low: Float, high: Float, expected: Float, spread: float) -> Float:
