@@ -95,7 +95,9 @@ def default_config(model: Literal["lite", "paper"] = "lite") -> Config:
     """The settings of a model: `lite` needs no download, `paper` is the published system."""
     if model == "lite":
         return Config()
-    return Config(model="paper", detection=ViTDetSettings(), recovery=HMR2Settings())
+    return Config(
+        model="paper", detection=ViTDetSettings(), recovery=HMR2Settings(), motion=MotionSettings(refine=False)
+    )
 
 
 def read_settings(path: Path | str) -> dict[str, Any]:

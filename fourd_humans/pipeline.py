@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from fourd_humans import stages
 from fourd_humans.config import Config, default_config
 from fourd_humans.errors import FourDHumansError
+from fourd_humans.motion.refinement_buffer import REFINEMENT_CLASSES, RefinementBuffer
 from fourd_humans.people import Bodies, Detections, Frame, Rejected, TrackedFrame
 from fourd_humans.tracking.buffer import BUFFER_CLASSES, FixedLagBuffer, empty_frame
 from fourd_humans.tracking.observation import usable_bodies
@@ -77,13 +78,22 @@ class Position:
 
 
 class Tracking:
-    """The part of the chain that goes frame by frame: the tracker, the fixed-lag buffer behind it, and camera motion.
+    """The part of the chain that goes frame by frame: the tracker, the fixed-lag buffer behind it, camera motion and,
+    last, the buffer in which tracks are refined.
 
     position: of the last frame taken, or None before the first.
     """
 
-    def __init__(self, tracker: Tracker, buffer: FixedLagBuffer, shape_space: str, *, textures: bool = False) -> None:
-        self.tracker, self.buffer = tracker, buffer
+    def __init__(
+        self,
+        tracker: Tracker,
+        buffer: FixedLagBuffer,
+        shape_space: str,
+        *,
+        refinement: RefinementBuffer | None = None,
+        textures: bool = False,
+    ) -> None:
+        self.tracker, self.buffer, self.refinement = tracker, buffer, refinement
         self.camera = CameraMotion()
         self.position: Position | None = None
         self._shape_space, self._textures = shape_space, textures
@@ -95,16 +105,22 @@ class Tracking:
         frame = empty_frame(given, self._shape_space, is_cut=observed.is_cut, error=observed.error)
         frame.camera_homography = self.camera.update(observed.background, observed.is_cut)
         if found is None or bodies is None:
-            return self.buffer.add(frame, [])
+            return self._refined(self.buffer.add(frame, []))
         detections = replace(frame.detections, rejected=found.rejected)
         records = self.tracker.update(frame.index, frame.size, found, bodies, observed.is_cut)
         if not self._textures:  # a megabyte each, which nothing later needs
             records = [replace(record, body=replace(record.body, texture=None)) for record in records]
-        return self.buffer.add(replace(frame, detected=len(found), detections=detections), records)
+        return self._refined(self.buffer.add(replace(frame, detected=len(found), detections=detections), records))
 
     def finish(self) -> list[TrackedFrame]:
         """The end of the video: all frames that are left."""
-        return self.buffer.finish()
+        refined = self._refined(self.buffer.finish())
+        return refined if self.refinement is None else [*refined, *self.refinement.finish()]
+
+    def _refined(self, frames: list[TrackedFrame]) -> list[TrackedFrame]:
+        if self.refinement is None:
+            return frames
+        return [refined for frame in frames for refined in self.refinement.add(frame)]
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here in another process; of the classes in `STATE_CLASSES`."""
@@ -112,6 +128,7 @@ class Tracking:
             "position": self.position,
             "tracker": self.tracker.state(),
             "buffer": self.buffer.state(),
+            "refinement": None if self.refinement is None else self.refinement.state(),
             "camera": self.camera.last,
         }
 
@@ -120,10 +137,12 @@ class Tracking:
         self.position = state["position"]
         self.tracker.restore(state["tracker"])
         self.buffer.restore(state["buffer"])
+        if self.refinement is not None:
+            self.refinement.restore(state["refinement"])
         self.camera.last = state["camera"]
 
 
-STATE_CLASSES = (Position, Background, *TRACK_CLASSES, *BUFFER_CLASSES)
+STATE_CLASSES = (Position, Background, *TRACK_CLASSES, *BUFFER_CLASSES, *REFINEMENT_CLASSES)
 """What the state of `Tracking` consists of, for `files.state`."""
 
 
@@ -161,6 +180,7 @@ class Pipeline:
         self.texture_distance = stages.make_texture_distance(self.config, self.body_model, device)
         self.motion = stages.make_motion_network(self.config, device)
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)
+        self.refine = stages.make_refinement(self.config, self.body_model)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(
@@ -203,8 +223,13 @@ class Pipeline:
         tracker = stages.make_tracker(
             self.config, self.body_model, self.texture_distance, self.motion, source.frame_count
         )
-        buffer = FixedLagBuffer(tracker.min_hits, self.complete)
-        return Tracking(tracker, buffer, self.body_model.shape_space, textures=self.config.results.textures)
+        return Tracking(
+            tracker,
+            FixedLagBuffer(tracker.min_hits, self.complete),
+            self.body_model.shape_space,
+            refinement=None if self.refine is None else RefinementBuffer(self.refine, source.frame_rate),
+            textures=self.config.results.textures,
+        )
 
     def observe(
         self, source: Source, stop: Callable[[], bool] = lambda: False, *, after: Position | None = None

@@ -32,6 +32,7 @@ from fourd_humans.tracking.tracker import PosePredictor, Tracker
 
 if TYPE_CHECKING:
     from fourd_humans.motion.pose_transformer import PoseTransformer
+    from fourd_humans.motion.refinement import Refinement
     from fourd_humans.rendering.renderer import Renderer
 
 log = logging.getLogger(__name__)
@@ -218,6 +219,15 @@ def make_completion(config: Config, body_model: BodyModel, network: PoseTransfor
     from fourd_humans.motion.completion import complete
 
     return partial(complete, body_model=body_model, network=network)
+
+
+def make_refinement(config: Config, body_model: BodyModel) -> Refinement | None:
+    """What refines each person's bodies over time, or None where they stay as recovered (motion.refine=false)."""
+    if not config.motion.refine:
+        return None
+    from fourd_humans.motion.refinement import Refinement
+
+    return Refinement(body_model)
 
 
 def make_renderer(config: Config, body_model: BodyModel) -> Renderer:

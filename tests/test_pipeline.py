@@ -89,7 +89,7 @@ def test_stopping_finishes_what_is_under_way(pipeline):
     seen = []
     for frame in pipeline.run(source_of([picture(t % 100) for t in range(1000)]), stop=lambda: len(seen) >= 10):
         seen.append(frame.index)
-    assert 10 <= len(seen) < 100
+    assert 10 <= len(seen) < 200  # frames wait for up to 80 later ones to be refined
     assert seen == list(range(len(seen)))
 
 

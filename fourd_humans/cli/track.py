@@ -56,6 +56,8 @@ BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier r
 @click.option("--level", metavar="auto|none|DEGREES", help=LEVEL_HELP)
 @click.option("--detect-shots/--no-detect-shots", default=None, help="Look for cuts.  [default: yes]")
 @click.option("--complete/--no-complete", default=None, help="Fill in people while they are hidden.  [default: yes]")
+@click.option("--refine/--no-refine", default=None,
+              help="Refine movements and shapes over time.  [default: yes with lite, no with paper]")  # fmt: skip
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
               help="Settings as YAML; '4dhumans config' prints them all.")  # fmt: skip
 @click.option(
@@ -243,6 +245,7 @@ def configuration(
     level: str | None = None,
     detect_shots: bool | None = None,
     complete: bool | None = None,
+    refine: bool | None = None,
 ) -> Config:
     """The settings that the options ask for: the model's defaults, then the file, then the options, then --set.
 
@@ -265,6 +268,7 @@ def configuration(
         ("--level", "render.level", level),
         ("--detect-shots", "shots.detect", detect_shots),
         ("--complete", "motion.complete", complete),
+        ("--refine", "motion.refine", refine),
         ("--boxes", "detection", None if boxes is None else {"backend": "precomputed", "boxes": str(boxes)}),
     ):
         if value is not None:

@@ -1,4 +1,4 @@
-"""Settings of motion prediction and completion."""
+"""Settings of motion prediction, completion and refinement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fourd_humans.settings import Settings
 
 
 class MotionSettings(Settings):
-    """How poses are predicted and hidden people filled in, see `motion.predictor` and `motion.completion`."""
+    """How poses are predicted, hidden people filled in (`motion.completion`) and movements refined."""
 
     predictor: Literal["transformer", "hold"] = "transformer"
     """transformer, or hold: the last pose."""
@@ -18,6 +18,8 @@ class MotionSettings(Settings):
     """File of another pose transformer; null: the released one if `paper` has it installed, else the built-in one."""
     complete: bool = True
     """Fill in people while they are hidden."""
+    refine: bool = True
+    """Fit each person's bodies again over time: smooth movement and one shape, see `motion.refinement`."""
 
     @model_validator(mode="after")
     def _checkpoint_needs_transformer(self) -> MotionSettings:
