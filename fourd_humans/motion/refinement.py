@@ -153,8 +153,8 @@ class Refinement:
         rotations[fixed:], translations[fixed:] = _start(rotations, translations, weights, fixed, frame_rate)
         intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
         return _Problem(
-            rotations, translations, shape, trusted and betas is None, fixed, rows, weights, targets, _stds(frame_rate, intrinsics),
-            outlines, intrinsics,
+            rotations, translations, shape, trusted and betas is None, fixed, rows, weights, targets,
+            _stds(frame_rate, intrinsics), outlines, intrinsics,
         )  # fmt: skip
 
     def _solve(self, problem: _Problem) -> tuple[Array, Array, Array]:
