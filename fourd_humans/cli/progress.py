@@ -138,7 +138,8 @@ def print_summary(result: TrackResult, elapsed: float, compiling: float = 0.0) -
     row("Frames", f"{result.frames} in {working:.1f} s, {result.frames / working:.1f} frames/s{compiled}")
     if result.skipped:
         row("Frames skipped", f"{result.skipped}; the results give the reason for each")
-    row("Camera", f"focal length {result.focal_length:.0f} pixels; " + "; ".join(map(_describe, result.shots[:SHOTS])))
+    shots = [_describe(shot) for shot in result.shots[:SHOTS]]
+    row("Camera", "; ".join([f"focal length {result.focal_length:.0f} pixels", *shots]))
     row("People", len(result.people))
     longest = result.people.most_common(LONGEST_TRACKLETS)
     more = f", and {len(result.people) - len(longest)} more" if len(result.people) > len(longest) else ""

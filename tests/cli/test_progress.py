@@ -11,6 +11,7 @@ from numba.core import event
 
 from fourd_humans.cli import progress as progress_module
 from fourd_humans.cli.progress import COMPILING, CompileTimer, Progress, print_summary
+from fourd_humans.people import Shot
 from fourd_humans.run import TrackResult
 
 SOURCE = SimpleNamespace(frame_count=20, name="walk")
@@ -80,12 +81,14 @@ def test_the_summary(capsys, monkeypatch):
     result = TrackResult(
         Path("out/walk.pkl"), None, frames=20, skipped=1, people=Counter({1: 18, 2: 3}),
         rejected=Counter({"score below 0.15": 95, "smaller than 20x20 pixels": 2}), seconds={"tracking": 0.25},
+        focal_length=1000.0, shots=[Shot(0, 19, None, "static")],
     )  # fmt: skip
     print_summary(result, elapsed=50.0, compiling=40.0)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "Frames 20 in 10.0 s, 2.0 frames/s, and 40.0 s compiling kernels",
         "Frames skipped 1; the results give the reason for each",
+        "Camera focal length 1000 pixels; static, tilt unknown",
         "People 2",
         "Tracklets #1: 18 frames, #2: 3 frames",
         "Detections rejected 95 (score below 0.15), 2 (smaller than 20x20 pixels)",
