@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from fourd_humans.config import apply_settings, default_config
 from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.people import Frame
 from fourd_humans.pipeline import BATCH_BYTES, MOST_FAILURES, Pipeline
+from fourd_humans.video import open_source
 from fourd_humans.video.frames import BadFrame, Source
 
 
@@ -160,3 +163,31 @@ def test_a_body_that_is_not_finite_costs_only_itself(squares, field, value):
     assert [len(f.detections.rejected) for f in frames] == [int(10 <= t < 12) for t in range(30)]
     assert frames[10].error is None
     assert "not finite" in frames[10].detections.rejected[0].reason
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_frames(squares):
+    """Python's objects and numpy's arrays of the whole chain: constant once the buffers are full."""
+    config = apply_settings(default_config(), ["shots.detect=true"])
+    chain = Pipeline(config, detector=squares.detect, recovery=squares.recover, appearance=squares.texture)
+    held = []
+    tracemalloc.start()
+    try:
+        for _ in chain.run(source_of([picture(20 + t % 60) for t in range(300)])):
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert min(held[200:280]) - min(held[60:140]) < 140 * 2000, "a frame's records are five times that"
+
+
+@pytest.mark.gpu
+def test_the_chain_on_a_gpu_tracks_the_same_people(tmp_path):
+    """The demo video with the built-in networks, and the motion network and bodies on the device."""
+    demo = Path(__file__).parents[1] / "demo_videos" / "two_people.mp4"
+    on_cpu, on_gpu = (
+        list(Pipeline(apply_settings(default_config(), [f"device={device}"])).run(open_source(demo, end=40)))
+        for device in ("cpu", "cuda")
+    )
+    assert [frame.ids.tolist() for frame in on_gpu] == [frame.ids.tolist() for frame in on_cpu]
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        np.testing.assert_allclose(ours.bodies.joints_2d, theirs.bodies.joints_2d, atol=2)

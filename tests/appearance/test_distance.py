@@ -110,3 +110,15 @@ def test_encoder_distance_ignores_what_is_not_seen_in_both() -> None:
     assert same == again == 0
     assert other > 0
     assert distance(tracks, detections, np.zeros((0, 2), int)).shape == (0,)
+
+
+@pytest.mark.gpu
+def test_the_encoders_distances_on_a_gpu() -> None:
+    torch.manual_seed(0)
+    encoder = TextureEncoder().eval()
+    looks = [look(clothes(seed)) for seed in range(3)]
+    pairs = np.array([[0, 1], [1, 2], [2, 2]])
+    expected = EncoderDistance(encoder)(looks, looks, pairs)
+    found = EncoderDistance(encoder, "cuda")(looks, looks, pairs)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert isinstance(found, np.ndarray)

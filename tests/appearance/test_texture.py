@@ -149,3 +149,14 @@ def test_nobody(appearance: Appearance) -> None:
     results = appearance(frames, [Detections.empty(), Detections.empty()], bodies)
     assert [people.texture.shape for people in results if people.texture is not None] == [(0, 4, 256, 256)] * 2
     assert appearance([], [], []) == []
+
+
+@pytest.mark.gpu
+def test_bodies_posed_on_a_gpu_have_the_same_textures(body_model: BodyModel) -> None:
+    people = standing(body_model, [(-0.5, 0, NEAR), (0.6, 0, 1.2 * NEAR)])
+    on_cpu, on_gpu = (
+        textures(Appearance(BodyModel.open_body().to(device), TextureAtlas.open_body()), positions(), people)
+        for device in ("cpu", "cuda")
+    )
+    assert (on_cpu != on_gpu).any(1).mean() < 1e-3  # texels at the edge of what is visible
+    assert (on_cpu[:, 3] > 0).mean() > 0.1

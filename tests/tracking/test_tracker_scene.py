@@ -14,7 +14,9 @@ import torch
 
 from fourd_humans.appearance.distance import EncoderDistance
 from fourd_humans.appearance.encoder import TextureEncoder
+from fourd_humans.motion.checkpoint import BUILT_IN, load_pose_transformer
 from fourd_humans.motion.hold import hold_pose
+from fourd_humans.motion.predictor import PosePredictor
 from fourd_humans.tracking.track import Observation
 from fourd_humans.tracking.tracker import Tracker
 
@@ -56,6 +58,13 @@ class StoredDistances:
         return self.values[chosen]
 
 
+class AlikeTextures:
+    """Stands in for the comparison of textures: all are alike."""
+
+    def __call__(self, tracks: Any, detections: Any, pairs: np.ndarray) -> np.ndarray:
+        return np.zeros(len(pairs))
+
+
 def follow(texture_distance: Any, arrays: dict[str, np.ndarray]) -> None:
     """Track the scene, comparing ids, states, costs and predictions with the released tracker's in every frame."""
     expected = json.loads((DATA / "tracker" / "tracker_scene.json").read_text())
@@ -86,11 +95,7 @@ def test_tracks_the_scene_like_the_released_tracker(arrays: dict[str, np.ndarray
 
 def test_a_cut_in_the_scene_replaces_the_history_of_those_who_are_matched() -> None:
     """A cut where people stay where they are, so that they are matched across it, which nobody is in the reference."""
-
-    def same(tracks: Any, detections: Any, pairs: np.ndarray) -> np.ndarray:
-        return np.zeros(len(pairs))
-
-    trackers = [Tracker(texture_distance=same, predict_poses=hold_pose) for _ in range(2)]
+    trackers = [Tracker(texture_distance=AlikeTextures(), predict_poses=hold_pose) for _ in range(2)]
     for time, observations in enumerate(scene()):
         cut, plain = (t.associate(observations, is_cut=time == 20 and t is trackers[0]) for t in trackers)
         if time == 20:
@@ -127,3 +132,19 @@ def test_stored_distances_are_the_encoders(encoder: TextureEncoder) -> None:
     stored = StoredDistances()
     pairs = stored.pairs[:2]  # of the second frame, where tracks are the first frame's people
     np.testing.assert_allclose(EncoderDistance(encoder)(first, second, pairs), stored.values[:2], rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_tracks_the_scene_with_the_encoder_on_a_gpu(arrays: dict[str, np.ndarray], encoder: TextureEncoder) -> None:
+    """Identities and states as on the CPU, and costs within the same tolerance."""
+    follow(EncoderDistance(encoder, "cuda"), arrays)
+
+
+@pytest.mark.gpu
+def test_poses_predicted_on_a_gpu_track_the_scene_like_those_of_the_cpu() -> None:
+    def ids(device: str) -> list[list[int]]:
+        predict = PosePredictor(load_pose_transformer(BUILT_IN, torch.device(device)))
+        tracker = Tracker(texture_distance=AlikeTextures(), predict_poses=predict)
+        return [[track.id for track in tracker.associate(people).tracks] for people in scene()]
+
+    assert ids("cuda") == ids("cpu")
