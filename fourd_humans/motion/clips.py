@@ -26,7 +26,7 @@ SYNTHETIC_AT_ONCE = 64
 class Clip:
     """One person's motion, frame after frame, as observed.
 
-    poses: (T, 229). seen: (T,) bool; the numbers of other frames mean nothing.
+    poses: (T, 229). seen: (T,) bool; the features of other frames mean nothing.
     """
 
     poses: NDArray[np.float32]
@@ -79,10 +79,10 @@ def read_clips(paths: Sequence[Path]) -> list[Clip]:
 
 
 def _clips_of(person: Tracklet, cuts: Sequence[int], left_out: Counter[str]) -> Iterator[Clip]:
-    numbers = motion_features(person.bodies)
-    left_out["frames with features that are not finite are left out"] += int((~numbers.usable).sum())
-    left_out["matrices were no rotations and are replaced by the nearest ones"] += numbers.repaired
-    seen = person.seen & numbers.usable
+    features = motion_features(person.bodies)
+    left_out["frames with features that are not finite are left out"] += int((~features.usable).sum())
+    left_out["matrices were no rotations and are replaced by the nearest ones"] += features.repaired
+    seen = person.seen & features.usable
     for shot in np.split(np.arange(len(person)), np.searchsorted(person.frames, cuts)):
         shot = shot[seen[shot]]
         if len(shot) < 2:
@@ -90,7 +90,7 @@ def _clips_of(person: Tracklet, cuts: Sequence[int], left_out: Counter[str]) -> 
             continue
         times = person.frames[shot] - person.frames[shot[0]]
         poses = np.zeros((times[-1] + 1, NUM_POSE_FEATURES), np.float32)
-        poses[times] = numbers.values[shot]
+        poses[times] = features.values[shot]
         present = np.zeros(len(poses), bool)
         present[times] = True
         yield Clip(poses, present)

@@ -1,4 +1,4 @@
-"""Between two frames: rotations at constant angular velocity, and places along straight lines in the picture."""
+"""Interpolation between frames: rotations by slerp, translations along straight lines in the image."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def mix(values: NDArray, before: NDArray, after: NDArray, share: Float) -> Float
     return (values[before] * (1 - share) + values[after] * share).astype(np.float32)
 
 
-def to_picture(places: NDArray) -> NDArray:
-    """Camera-frame places (..., 3) as x/z, y/z and log z, in which a straight line is one in the picture."""
-    depth = places[..., 2:]
-    return np.concatenate([places[..., :2] / depth, np.log(depth)], -1)
+def to_picture(translations: NDArray) -> NDArray:
+    """Camera-frame translations (..., 3) as x/z, y/z and log z, in which a straight line is one in the image."""
+    depth = translations[..., 2:]
+    return np.concatenate([translations[..., :2] / depth, np.log(depth)], -1)
 
 
 def from_picture(seen: NDArray) -> Float:

@@ -222,7 +222,7 @@ class FeedForward(nn.Module):
 class PoseHead(nn.Module):
     """Reads pose, shape and camera by correcting a start a few times, as HMR does, with rotations in 6D.
 
-    told: True if the start comes with stds. They go into the corrections, which are then in units of them: small
+    conditioned: True if the start comes with stds. They go into the corrections, which are then in units of them: small
     where the start is good.
     """
 

@@ -1,4 +1,4 @@
-"""Made-up human motion, for training and for measuring where no recordings can be shipped.
+"""Synthetic human motion, for training and for evaluation where no recordings can be shipped.
 
 Every person is a mixture of simple movements within the limits of SMPL's joints: smooth random articulation that speeds
 up and rests, point-to-point moves of all joints with bell-shaped speed (reaching, looking, bending), gait cycles,

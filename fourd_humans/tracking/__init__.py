@@ -1,1 +1,1 @@
-"""Who is who: the PHALP' tracker, one frame at a time, on small arrays."""
+"""The PHALP' tracker: identities from appearance, pose and location, one frame at a time."""

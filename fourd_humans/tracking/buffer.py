@@ -1,8 +1,8 @@
-"""Puts a tracker's records in order and hands frames on as soon as nothing can change them any more.
+"""A fixed-lag buffer: collects a tracker's records and releases frames once they are final.
 
 A track is confirmed some frames after it begins, and its first frames are then filled in behind; a hidden person's
 body is filled in from both sides only once they are seen again. So frames wait here, without their pictures, until
-both are settled: a handful of frames as long as everybody is seen, and at most ``max_age + context`` of them.
+both are final: a handful of frames as long as everybody is seen, and at most ``max_age + context`` of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Complete = Callable[[NDArray[np.int64], Bodies, NDArray[np.int64]], Bodies]
 
 @dataclass
 class _Waiting:
-    """A frame that is not settled yet, and who is in it by identity."""
+    """A frame that is not final yet, with its records by identity."""
 
     frame: TrackedFrame
     records: dict[int, TrackRecord] = field(default_factory=dict)
@@ -46,7 +46,7 @@ BUFFER_CLASSES = (TrackedFrame, _Waiting, _Gap)
 
 @dataclass
 class FixedLagBuffer:
-    """Frames and records in, settled `TrackedFrame`s out, in order.
+    """Takes frames and records; returns final `TrackedFrame`s, in order.
 
     min_hits: the tracker's; a new track is filled in behind by at most that many frames.
     complete: fills in hidden people between two observations and marks them -1; records after a person's last
@@ -64,7 +64,7 @@ class FixedLagBuffer:
     _updated: deque[int] = field(default_factory=deque)
 
     def add(self, frame: TrackedFrame, records: Sequence[TrackRecord]) -> list[TrackedFrame]:
-        """Take a frame (its people still empty) with the tracker's records; return the frames that are settled now.
+        """Take a frame (its people still empty) with the tracker's records; return the frames that are final now.
 
         A frame that could not be read or processed has an `error` and no records: nobody's track ends in it.
         """
@@ -75,14 +75,14 @@ class FixedLagBuffer:
         while len(self._updated) > self.min_hits:
             self._updated.popleft()
         for record in sorted(records, key=lambda r: r.frame):
-            self._place(record)
+            self._add_record(record)
         for id in set(self._recent) - {record.id for record in records if record.frame == frame.index}:
             self._end(id)
         self._close_gaps(frame.index - self.context)
         return self._release()
 
     def finish(self) -> list[TrackedFrame]:
-        """The end of the video: settle everything."""
+        """The end of the video: all frames are final."""
         self._close_gaps(np.inf)
         for id in list(self._recent):
             self._end(id)
@@ -97,7 +97,7 @@ class FixedLagBuffer:
         self._waiting, self._recent = state["waiting"], state["recent"]
         self._gaps, self._updated = state["gaps"], state["updated"]
 
-    def _place(self, record: TrackRecord) -> None:
+    def _add_record(self, record: TrackRecord) -> None:
         waiting = self._waiting.get(record.frame)
         if waiting is None:  # a frame that had been left out
             return
@@ -129,27 +129,27 @@ class FixedLagBuffer:
     def _fill(self, gap: _Gap) -> None:
         assert self.complete is not None
         missing = [t for t in sorted(self._waiting) if gap.start < t < gap.end]
-        if any(self._waiting[t].frame.is_cut for t in [*missing, gap.end]):  # nothing is known of them across a cut
+        if any(self._waiting[t].frame.is_cut for t in [*missing, gap.end]):  # bodies are not completed across a cut
             for t in missing:
                 self._waiting[t].records.pop(gap.id, None)
             return
         seen = {r.frame: r for r in self._recent.get(gap.id, ())}
         seen |= {t: w.records[gap.id] for t, w in self._waiting.items() if gap.id in w.records}
-        known = sorted(t for t, r in seen.items() if r.time_since_seen == 0)
-        known = [t for t in known if gap.start - self.context <= t <= gap.end + self.context]
+        observed = sorted(t for t, r in seen.items() if r.time_since_seen == 0)
+        observed = [t for t in observed if gap.start - self.context <= t <= gap.end + self.context]
         if not missing:
             return
         bodies = self.complete(
-            np.array(known), concatenate([seen[t].body for t in known]), np.array(missing, dtype=np.int64)
+            np.array(observed), concatenate([seen[t].body for t in observed]), np.array(missing, dtype=np.int64)
         )
         ends = [seen[gap.start], seen[gap.end]]
         end_boxes = np.concatenate([end.detection.boxes for end in ends])
         boxes = boxes_around(bodies, concatenate([end.body for end in ends]), end_boxes)
-        for row, t in enumerate(missing):
-            detection = Detections(boxes[row : row + 1], np.zeros(1, np.float32))
+        for i, t in enumerate(missing):
+            detection = Detections(boxes[i : i + 1], np.zeros(1, np.float32))
             template = self._waiting[t].records.get(gap.id, seen[gap.start])
             self._waiting[t].records[gap.id] = replace(
-                template, frame=t, time_since_seen=-1, detection=detection, body=bodies[row]
+                template, frame=t, time_since_seen=-1, detection=detection, body=bodies[i]
             )
 
     def _release(self, everything: bool = False) -> list[TrackedFrame]:
@@ -158,12 +158,12 @@ class FixedLagBuffer:
         if self.complete is not None:
             hidden = [recent[-1].frame + 1 for recent in self._recent.values()]
             bound = min([bound, *(gap.start + 1 for gap in self._gaps), *hidden])
-        settled = sorted(t for t in self._waiting if everything or t < bound)
-        return [_assemble(self._waiting.pop(t)) for t in settled]
+        final = sorted(t for t in self._waiting if everything or t < bound)
+        return [_assemble(self._waiting.pop(t)) for t in final]
 
 
 def _assemble(waiting: _Waiting) -> TrackedFrame:
-    """The frame with its people as rows, in the order of their identities."""
+    """The frame with its people in the order of their identities."""
     records = [waiting.records[id] for id in sorted(waiting.records)]
     if not records:
         return waiting.frame
@@ -179,7 +179,7 @@ def _assemble(waiting: _Waiting) -> TrackedFrame:
 
 
 def empty_frame(frame: Frame, shape_space: str, *, is_cut: bool = False, error: str | None = None) -> TrackedFrame:
-    """The frame of the answer before anybody is placed in it."""
+    """A frame of the results without people."""
     return TrackedFrame(
         frame.index, frame.time, frame.name, frame.size, np.zeros(0, np.int64), np.zeros(0, np.int64),
         Detections.empty(), Bodies.empty(shape_space), is_cut=is_cut, error=error,

@@ -1,4 +1,4 @@
-"""What it costs to believe that a detection is a track's person: PHALP's, as fitted in the released code (EQ_019)."""
+"""The association cost of PHALP, with the parameters of the released code (EQ_019)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fourd_humans.pose_features import DEPTH, INTERVAL, ROOT
 
 TEXTURE_RATE = 4.0536
 POSE_RATE = 1.3070
-PLACE_SCALE = 0.3792
-NEARNESS_SCALE = 4.1658
+LOCATION_SCALE = 0.3792
+DEPTH_SCALE = 4.1658
 UNCERTAINTY_OFFSET = 0.1
 POSE_SIZE = 226  # rotations and betas: the pose vector without its camera
-REFUSED = 1e-5  # above the threshold: what a refused pair costs
+REJECTED = 1e-5  # how far above the threshold the cost of a rejected pair is
 
 # (track textures, detection textures, pairs (K, 2) of indices into them) -> (K,) distances of the pairs
 TextureDistance = Callable[[Sequence[NDArray], Sequence[NDArray], NDArray], NDArray]
@@ -38,7 +38,7 @@ def association_cost(
     pairs = np.argwhere(cost <= threshold)
     if len(pairs):
         cost[tuple(pairs.T)] *= 1 + TEXTURE_RATE * texture_distance(predicted[2], detected[2], pairs)
-    return np.where(cost <= threshold, cost, threshold + REFUSED)
+    return np.where(cost <= threshold, cost, threshold + REJECTED)
 
 
 def pose_factor(predicted: NDArray, detected: NDArray, limit: float) -> NDArray[np.float64]:
@@ -49,15 +49,15 @@ def pose_factor(predicted: NDArray, detected: NDArray, limit: float) -> NDArray[
 
 def location_factor(predicted: NDArray, detected: NDArray) -> NDArray[np.float64]:
     """(T, D) from the location vectors (T, 99) and (D, 99), each distance measured by the prediction's interval."""
-    place = _root_distance(predicted[:, ROOT], detected[:, ROOT])
+    distance = _root_distance(predicted[:, ROOT], detected[:, ROOT])
     x_width, y_width, depth_width = predicted[:, INTERVAL].astype(np.float64).T
-    place_uncertainty = UNCERTAINTY_OFFSET + np.tanh(np.hypot(x_width, y_width))
+    location_uncertainty = UNCERTAINTY_OFFSET + np.tanh(np.hypot(x_width, y_width))
     depth_uncertainty = UNCERTAINTY_OFFSET + np.tanh(np.abs(np.log(depth_width)))
 
     log_depth = [np.log(location[:, DEPTH].astype(np.float64)) for location in (predicted, detected)]
-    nearness = np.abs(log_depth[0][:, None] - log_depth[1])
-    exponent = place / place_uncertainty[:, None] / PLACE_SCALE
-    exponent += nearness / depth_uncertainty[:, None] / NEARNESS_SCALE
+    log_ratio = np.abs(log_depth[0][:, None] - log_depth[1])
+    exponent = distance / location_uncertainty[:, None] / LOCATION_SCALE
+    exponent += log_ratio / depth_uncertainty[:, None] / DEPTH_SCALE
     return np.exp(np.minimum(exponent, np.log(np.finfo(np.float64).max)))
 
 

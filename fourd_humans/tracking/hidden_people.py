@@ -1,4 +1,4 @@
-"""What a hidden person is taken to look like: the last sight of them, moved and posed as predicted."""
+"""Predicted detections and bodies of hidden people: their last observation, moved and posed as predicted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Joints = Callable[[Float, Float, Float], Float]
 def hidden_people(
     tracks: Sequence[Track], size: tuple[int, int], joints: Joints | None = None
 ) -> list[tuple[Detections, Bodies]]:
-    """One row of detection and body for each hidden track, as expected at this frame of `size` (height, width)."""
+    """The detection and the body of each hidden track, as predicted at a frame of `size` (height, width)."""
     seen = [track.last_seen for track in tracks if track.last_seen is not None]
     if not seen:
         return []
@@ -34,13 +34,13 @@ def hidden_people(
         confidence=None if bodies.confidence is None else np.zeros_like(bodies.confidence),
     )
     return [
-        (_carry(detection, last[row], bodies[row]), replace(bodies[row], texture=track.texture[None]))
+        (_move_detection(detection, last[row], bodies[row]), replace(bodies[row], texture=track.texture[None]))
         for row, (track, (detection, _)) in enumerate(zip(tracks, seen, strict=True))
     ]
 
 
 def _move(bodies: Bodies, locations: NDArray, size: tuple[int, int]) -> Bodies:
-    """The bodies at other places; the crop moves along, so that its camera stays the same."""
+    """The bodies at other locations; the crop moves along, so that its camera stays the same."""
     intrinsics, crop = _intrinsics(bodies), crop_cameras(bodies).camera
     camera = cameras_from_locations(locations, size, intrinsics)
     metres_per_pixel = camera[:, 2] / intrinsics.focal_length
@@ -64,19 +64,19 @@ def _pose(bodies: Bodies, poses: NDArray, joints: Joints | None) -> Bodies:
     return replace(bodies, global_orient=global_orient, body_pose=body_pose, betas=betas, joints_3d=joints_3d)
 
 
-def _carry(detection: Detections, before: Bodies, after: Bodies) -> Detections:
+def _move_detection(detection: Detections, before: Bodies, after: Bodies) -> Detections:
     """The detection moved and scaled with its crop. Nothing of the person is in view: no mask, keypoints unscored."""
     old, new = crop_cameras(before), crop_cameras(after)
     scale = new.size / old.size
 
-    def carry(points: NDArray) -> Float:
+    def moved(points: NDArray) -> Float:
         return ((points - old.center[0]) * scale + new.center[0]).astype(np.float32)
 
     keypoints = detection.keypoints
     if keypoints is not None:
-        keypoints = np.concatenate([carry(keypoints[..., :2]), np.zeros_like(keypoints[..., 2:])], axis=-1)
+        keypoints = np.concatenate([moved(keypoints[..., :2]), np.zeros_like(keypoints[..., 2:])], axis=-1)
     return Detections(
-        boxes=carry(detection.boxes.reshape(2, 2)).reshape(1, 4),
+        boxes=moved(detection.boxes.reshape(2, 2)).reshape(1, 4),
         scores=detection.scores,
         masks=None if detection.masks is None else [None],
         keypoints=keypoints,

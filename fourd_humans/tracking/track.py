@@ -1,4 +1,4 @@
-"""One person being followed: what was seen of them last, and what is expected next."""
+"""The state of a track: its recent observations and its prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Observation:
 
     pose: (229,) global_orient 9, body_pose 207, betas 10, camera_crop 3 with the last divided by 200.
     location: (99,), see `motion.location`. texture: (4, 256, 256), see `people.Bodies`.
-    score: the detector's. annotated: whether somebody has marked this person, who is then believed at once.
+    score: the detector's. annotated: whether the person was annotated; the track is then confirmed at once.
     """
 
     frame: int
@@ -32,7 +32,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a person should look like at a frame: pose (229,) and location (99,)."""
+    """The prediction for a frame: pose (229,) and location (99,)."""
 
     pose: Float
     location: Float
@@ -68,10 +68,10 @@ class Track:
     """A person's identity with its recent history, oldest first.
 
     times: (H,), poses: (H, 229), locations: (H, 99): the last H observations; a young track repeats its first.
-    texture: (4, 256, 256), all that was seen of the person so far, newer looks weighing little.
+    texture: (4, 256, 256), all that was seen of the person so far, newer observations weighing little.
     expected: at the frame being worked on. next: at the frame after it.
-    last_seen: the rows of detection and body, without texture, that the last observation came from.
-    unreported: records of a tentative track, given out once it is confirmed.
+    last_seen: the detection and the body, without texture, of the last observation.
+    unreported: records of a tentative track, reported once it is confirmed.
     """
 
     id: int
@@ -102,7 +102,7 @@ class Track:
         )
 
     def update(self, observation: Observation, is_cut: bool, mixing: float) -> None:
-        """Append an observation. Across a cut (`shot`) the old locations mean nothing: the new one replaces them."""
+        """Append an observation. Where `is_cut`, the old locations mean nothing: the new one replaces them."""
         self.times = np.append(self.times[1:], observation.frame)
         self.poses = np.concatenate([self.poses[1:], observation.pose[None]])
         self.locations = np.concatenate([self.locations[1:], observation.location[None]])

@@ -1,4 +1,4 @@
-"""PHALP': follow people through a video by how they look, how they hold themselves and where they are."""
+"""The PHALP' tracker: association of detections to tracks by appearance, pose and location."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Association:
 class Tracker:
     """Gives every detection an identity, frame by frame.
 
-    texture_distance: how far apart two looks are, see `appearance.distance`.
-    predict_poses: where poses go, see `motion.hold` for the simplest.
+    texture_distance: distance of two appearances, see `appearance.distance`.
+    predict_poses: prediction of poses, see `motion.hold` for the simplest.
     history: observations a track remembers. max_age: frames a person may be hidden before the track ends.
-    min_hits: frames in a row that a new person must be seen in before being believed.
+    min_hits: frames in a row in which a new person must be detected before the track is confirmed.
     threshold: cost above which a detection is never given to a track.
-    texture_mixing: how much a new look changes a track's texture, times the detector's score squared.
+    texture_mixing: how much a new observation changes a track's texture, times the detector's score squared.
     pose_distance_limit: the largest squared pose distance that counts.
     joints: posed joints (N, 45, 3) from global_orient, body_pose and betas, for hidden people whose predicted pose
         differs from the last one; without it they keep the last joints.
@@ -89,7 +89,7 @@ class Tracker:
         """Take the people of the next frame; get the confirmed tracks' records, of earlier frames too once confirmed.
 
         frame_index: number of the frame, greater than all before. size: (height, width) pixels.
-        detections, bodies: row by row the same people, bodies with textures. shot: a new shot begins with this frame.
+        detections, bodies: row by row the same people, bodies with textures. is_cut: a new shot begins with this frame.
 
         Raises: ValueError for bodies that are not finite or not in front of the camera.
         """
@@ -107,7 +107,7 @@ class Tracker:
         return self._report(frame_index, people)
 
     def associate(self, observations: Sequence[Observation], is_cut: bool = False) -> Association:
-        """One step on bare numbers: match the observations of one frame, update all tracks, predict the next frame."""
+        """One step on the features: match the observations of one frame, update all tracks, predict the next frame."""
         for track in self.tracks:
             track.time_since_seen += 1
             track.expected = track.next
@@ -152,7 +152,7 @@ class Tracker:
         return track.time_since_seen <= (self.max_age if track.state is TrackState.CONFIRMED else 0)
 
     def _predict(self) -> None:
-        """What every track expects of the next frame."""
+        """The prediction of every track for the next frame."""
         if not self.tracks:
             return
         times = np.stack([track.times for track in self.tracks])

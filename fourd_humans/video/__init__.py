@@ -1,4 +1,4 @@
-"""Pictures in and out: videos, folders of images and single images as one stream of frames; writing; shot changes."""
+"""Reading videos, folders of images and single images as a stream of frames; writing videos; detecting cuts."""
 
 from fourd_humans.video.frames import BadFrame, Position, Source, parse_position
 from fourd_humans.video.read_ahead import read_ahead

@@ -12,7 +12,7 @@ from fourd_humans.errors import UsageError
 from fourd_humans.people import Frame
 
 Position = int | float
-"""A place in a source: an int counts frames, a float seconds, both from the source's first frame."""
+"""A position in a source: an int counts frames, a float seconds, both from the source's first frame."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ LONGEST_POSITION = 20  # characters
 
 
 def parse_position(text: str) -> Position:
-    """What a user writes for a place in a video: ``120`` is a frame; ``3.5s``, ``0:03.5`` and ``1:02:03`` are times.
+    """A position in a video as users write it: ``120`` is a frame; ``3.5s``, ``0:03.5`` and ``1:02:03`` are times.
 
     Returns: an int of frames or a float of seconds.
     Raises: UsageError for anything else.
@@ -101,7 +101,7 @@ def parse_position(text: str) -> Position:
     if match := re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)", text):
         hours, minutes, seconds = match.groups()
         return int(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
-    raise UsageError(f"'{text}' is no place in a video: give a frame number (120) or a time (3.5s, 0:03.5)")
+    raise UsageError(f"'{text}' is no position in a video: give a frame number (120) or a time (3.5s, 0:03.5)")
 
 
 def check_range(start: Position | None, end: Position | None) -> None:

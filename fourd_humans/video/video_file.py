@@ -136,7 +136,7 @@ def _read(path: Path, keyframe: _Keyframe, start: Position | None, end: Position
 
 
 def _pictures(packets: _Packets, stream: VideoStream) -> Iterator[VideoFrame | _Lost]:
-    """What the decoder gives, in the order of display, and in their places the frames that it failed on.
+    """The decoded frames in the order of display, with the frames that the decoder failed on in their positions.
 
     A failing decoder does not say on which frame it failed, and may say so later; but frames come out in the order of
     their timestamps, so a packet's timestamp that is passed over tells. Without a failure such a packet is one that

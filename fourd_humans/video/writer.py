@@ -35,7 +35,7 @@ class VideoWriter:
     contents at its beginning of them. Also after an error or an interruption, `close` (or leaving a ``with`` block)
     makes a valid video of what there is.
 
-    path: of the file; one that exists is replaced. frame_rate: frames per second, what players are told.
+    path: of the file; one that exists is replaced. frame_rate: frames per second, as players see it.
     size: (height, width) of the pictures; odd ones get one more row or column, which H.264 needs. A picture of another
     size is scaled into it, between black bars.
     audio_from: a video whose sound to copy, for the part of it that the times of the pictures cover.

@@ -116,7 +116,7 @@ def test_encoder_distance_ignores_what_is_not_seen_in_both() -> None:
 def test_the_encoders_distances_on_a_gpu() -> None:
     torch.manual_seed(0)
     encoder = TextureEncoder().eval()
-    looks = [look(clothes(seed)) for seed in range(3)]
+    looks = [skin(clothes(seed)) for seed in range(3)]
     pairs = np.array([[0, 1], [1, 2], [2, 2]])
     expected = EncoderDistance(encoder)(looks, looks, pairs)
     found = EncoderDistance(encoder, "cuda")(looks, looks, pairs)

@@ -94,7 +94,7 @@ def test_without_completion_the_trackers_predictions_stay():
     assert [int(f.time_since_seen[0]) for f in out] == [0] * 10 + [1, 2, 3, 4, 5]
 
 
-def test_who_has_left_is_not_shown_any_longer():
+def test_people_who_have_left_are_removed_after_their_last_observation():
     steps = [(frame(t), [record(t, 1, since=max(0, t - 9))]) for t in range(20)]
     steps += [(frame(t), []) for t in range(20, 30)]
     out, lag = run(FixedLagBuffer(min_hits=5, complete=between), steps)
@@ -102,7 +102,7 @@ def test_who_has_left_is_not_shown_any_longer():
     assert lag[21] <= 5, "once the track is gone, frames flow again"
 
 
-def test_nobody_is_filled_in_across_a_cut():
+def test_bodies_are_not_completed_across_a_cut():
     steps = [(frame(t), [record(t, 1)]) for t in range(10)]
     steps += [(frame(t, is_cut=t == 12), [record(t, 1, since=t - 9)]) for t in range(10, 15)]
     steps += [(frame(t), [record(t, 1)]) for t in range(15, 20)]
@@ -110,14 +110,14 @@ def test_nobody_is_filled_in_across_a_cut():
     assert [len(f) for f in out] == [1] * 10 + [0] * 5 + [1] * 5
 
 
-def test_a_frame_that_could_not_be_read_ends_nobody_and_is_completed():
+def test_an_unreadable_frame_ends_no_track_and_is_completed():
     steps = [(frame(t, error="broken" if t == 8 else None), [] if t == 8 else [record(t, 1)]) for t in range(20)]
     out, _ = run(FixedLagBuffer(min_hits=5, complete=between, context=2), steps)
     assert out[8].error == "broken"
     assert [int(f.time_since_seen[0]) for f in out] == [0] * 8 + [-1] + [0] * 11
 
 
-def test_people_are_rows_in_the_order_of_their_identities():
+def test_people_are_in_the_order_of_their_identities():
     out, _ = run(FixedLagBuffer(min_hits=1), [(frame(0), [record(0, 5), record(0, 2, x=50)])])
     assert out[0].ids.tolist() == [2, 5]
     assert out[0].bodies.camera[:, 0].tolist() == [50, 0]

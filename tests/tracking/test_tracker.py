@@ -20,12 +20,12 @@ JOINTS = np.random.default_rng(0).normal(0, 0.3, (45, 3)).astype(np.float32)
 JOINTS[44] = 0
 
 
-def same_looks(tracks: object, detections: object, pairs: np.ndarray) -> np.ndarray:
+def same_textures(tracks: object, detections: object, pairs: np.ndarray) -> np.ndarray:
     return np.zeros(len(pairs))
 
 
 def make_tracker(**settings: object) -> Tracker:
-    arguments = {"texture_distance": same_looks, "predict_poses": hold_pose} | settings
+    arguments = {"texture_distance": same_textures, "predict_poses": hold_pose} | settings
     return Tracker(**arguments)  # type: ignore[arg-type]
 
 
@@ -85,13 +85,13 @@ def test_reports_the_first_frames_once_a_track_is_confirmed() -> None:
         assert not record.detection.rejected
 
 
-def test_believes_everybody_at_once_when_told_to() -> None:
+def test_confirms_at_once_with_min_hits_1() -> None:
     (first, second) = run(make_tracker(min_hits=1), [[(0, 0, 9)], []])
     assert [r.frame for r in first] == [0]
     assert [r.time_since_seen for r in second] == [1]
 
 
-def test_believes_an_annotated_person_when_seen_again() -> None:
+def test_confirms_an_annotated_person_at_the_second_observation() -> None:
     tracker = make_tracker()
     for frame in range(2):
         found, bodies = people([(0, 0, 9)])
@@ -99,7 +99,7 @@ def test_believes_an_annotated_person_when_seen_again() -> None:
     assert [r.frame for r in records] == [0, 1]
 
 
-def test_forgets_a_tentative_track_that_is_missed_once() -> None:
+def test_removes_a_tentative_track_that_is_missed_once() -> None:
     records = run(make_tracker(), [[(0, 0, 9)]] * 4 + [[]] + [[(0, 0, 9)]] * 5)
     assert {(r.frame, r.id) for frame in records for r in frame} == {(f, 2) for f in range(5, 10)}
 
@@ -111,7 +111,7 @@ def test_ids_follow_people_not_rows() -> None:
         assert {r.id: round(float(r.body.camera[0, 0])) for r in frame} == {1: -2, 2: 2}
 
 
-def test_a_hidden_person_walks_on() -> None:
+def test_a_hidden_person_moves_on_as_predicted() -> None:
     frames: list[list[Place]] = [[(-1 + 0.1 * t, 0.3, 9 + 0.05 * t)] for t in range(7)]
     before, *hidden = run(make_tracker(), [*frames, [], [], []])[-4:]
     last = before[0]
@@ -165,7 +165,7 @@ def test_keeps_the_id_across_an_absence_until_the_track_is_too_old() -> None:
     assert [r.id for r in run(tracker, seen, start=16)[-1]] == [2]
 
 
-def test_a_cut_forgets_where_people_were() -> None:
+def test_a_cut_replaces_the_location_history() -> None:
     tracker = make_tracker()
     run(tracker, [[(-1.5 + 0.02 * t, 0, 9)] for t in range(8)])
     (track,) = tracker.tracks
@@ -175,7 +175,7 @@ def test_a_cut_forgets_where_people_were() -> None:
     assert (tracker.tracks[0].locations == tracker.tracks[0].locations[-1]).all()
 
 
-def test_different_looks_make_different_people() -> None:
+def test_different_appearances_make_different_tracks() -> None:
     def different(tracks: object, detections: object, pairs: np.ndarray) -> np.ndarray:
         return np.full(len(pairs), 50.0)
 
@@ -183,7 +183,7 @@ def test_different_looks_make_different_people() -> None:
     assert [track.id for track in tracker.tracks] == [3]
 
 
-def test_looks_decide_where_places_do_not() -> None:
+def test_appearance_decides_where_location_does_not() -> None:
     def difference(tracks: Sequence[np.ndarray], detections: Sequence[np.ndarray], pairs: np.ndarray) -> np.ndarray:
         return np.array([abs(tracks[i][0] - detections[j][0]).mean() for i, j in pairs])
 
@@ -226,7 +226,7 @@ def test_the_default_settings_are_the_released_ones() -> None:
         assert {name: getattr(settings, name) for name in released} == released
 
 
-def test_compares_looks_only_where_they_can_matter() -> None:
+def test_compares_textures_only_where_they_can_matter() -> None:
     asked = []
 
     def count(tracks: object, detections: object, pairs: np.ndarray) -> np.ndarray:
@@ -262,7 +262,7 @@ def test_nobody() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("betas", np.nan), ("camera_crop", np.inf), ("crop_size", -5)])
-def test_refuses_bodies_that_are_none(name: str, value: float) -> None:
+def test_rejects_bodies_that_are_not_finite(name: str, value: float) -> None:
     found, bodies = people([(0, 0, 9), (1, 0, 9)])
     getattr(bodies, name)[1] = value
     with pytest.raises(ValueError, match="frame 3: person 1 "):
