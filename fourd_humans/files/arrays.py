@@ -94,6 +94,8 @@ def numbers(value: Any, shape: tuple[int, ...], dtype: Any = np.float32) -> NDAr
 
     Raises: ValueError for anything else, or another number of numbers.
     """
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        return value
     count = math.prod(shape)
     if type(value) is not np.ndarray:
         value = np.array(_flat(value, count, len(shape) + 1), np.float64)

@@ -207,12 +207,15 @@ class _Fields:
     def rows(self, name: str, *shape: int, dtype: Any = np.float32) -> NDArray[Any]:
         """(N, *shape) of numbers."""
         values = self.entry[name]
-        if isinstance(values, np.ndarray) and values.dtype.kind != "O":
-            return self._checked(name, values, (self.count, *shape), dtype)
+        if isinstance(values, np.ndarray) and values.dtype.kind != "O" and len(values) == self.count:
+            values = list(values)
         if not isinstance(values, list | tuple) or len(values) != self.count:
             raise ValueError(f"'{name}' has {_length(values)} values for {self.count} people")
-        rows = [self._checked(name, value, shape, dtype) for value in values]
-        return np.stack(rows) if rows else np.zeros((0, *shape), dtype)
+        try:
+            rows = [numbers(value, shape, dtype) for value in values]
+        except ValueError as error:
+            raise ValueError(f"'{name}' {error}") from error
+        return np.array(rows) if rows else np.zeros((0, *shape), dtype)
 
     def optional_rows(self, name: str, *shape: int) -> Float | None:
         if name not in self.entry or (self.count and not _length(self.entry[name])):
@@ -253,13 +256,6 @@ class _Fields:
         if len(items) > MAX_REJECTED:
             raise ValueError(f"has {len(items)} rejected detections")
         return items
-
-    @staticmethod
-    def _checked(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        try:
-            return numbers(value, shape, dtype)
-        except ValueError as error:
-            raise ValueError(f"'{name}' {error}") from error
 
 
 def _length(value: Any) -> int:
