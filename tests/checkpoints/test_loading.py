@@ -115,6 +115,35 @@ def test_refuses_entries_that_are_not_numbers(tmp_path):
         load_state_dict(tmp_path / "odd.pth")
 
 
+QUANTISED = torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8)
+UNUSUAL = {
+    "complex": torch.ones(2, dtype=torch.complex64),
+    "quantised": QUANTISED,
+    "sparse": torch.eye(3).to_sparse(),
+    "meta": torch.empty(3, device="meta"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+@pytest.mark.parametrize("new_format", [True, False])
+def test_tensors_that_are_no_plain_numbers_are_refused_by_name(tmp_path, kind, new_format):
+    torch.save({"a": UNUSUAL[kind]}, tmp_path / "odd.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(FourDHumansError, match=rf"odd\.pth refused: .*{kind}") as caught:
+        load_state_dict(tmp_path / "odd.pth")
+    assert "\n" not in str(caught.value)
+
+
+def test_strided_and_shared_tensors(tmp_path):
+    whole = torch.arange(12.0).reshape(3, 4)
+    weights = {"turned": whole.T, "part": whole[1:, 2:], "empty": torch.zeros(0, 3), "yes": torch.tensor([True, False])}
+    for name, new_format in (("new.pth", True), ("old.pth", False)):
+        torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=new_format)
+        loaded = load_state_dict(tmp_path / name)
+        assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+        loaded["part"][0, 0] = -1  # a copy of the file's page, not the file
+        assert load_state_dict(tmp_path / name)["part"][0, 0] == 6
+
+
 def test_says_where_nothing_is(tmp_path):
     with pytest.raises(FourDHumansError, match=r"no checkpoint at .*nowhere\.ckpt"):
         load_state_dict(tmp_path / "nowhere.ckpt")
