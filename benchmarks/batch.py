@@ -91,8 +91,10 @@ def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
     from fourd_humans import saved_run
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import track
+    from fourd_humans.video import writer
 
-    saved_run.VIDEO_INTERVAL = 0.4
+    saved_run.VIDEO_INTERVAL = 0.4  # of a clip of two seconds
+    writer.FRAGMENT = 0.4
     source = write(work / "clip.mp4", pictures(video), frames, 30)
     pipeline = Pipeline(default_config())
 

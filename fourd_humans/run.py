@@ -127,7 +127,8 @@ def track(
     """
     source = open_source(source) if isinstance(source, str | Path) else source
     begun = resume and saved_run.exists(Path(output) / f"{source.name}.pkl")
-    results_path, video_path = output_paths(source, Path(output), render=render, overwrite=overwrite or begun)
+    replace_files = overwrite or (resume and saved_run.is_unfinished(Path(output) / f"{source.name}.pkl"))
+    results_path, video_path = output_paths(source, Path(output), render=render, overwrite=replace_files)
     action_base = results_path.with_name(f"{source.name}_actions")
     if actions:
         output_files(action_base, ACTION_FORMATS, overwrite=overwrite)
@@ -147,7 +148,7 @@ def track(
         results = sinks.enter_context(
             ResultWriter(
                 results_path,
-                overwrite=overwrite,
+                overwrite=replace_files,
                 folder=folder,
                 textures=config.results.textures,
                 made_with=made,

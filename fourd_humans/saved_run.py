@@ -102,6 +102,13 @@ def exists(results: Path) -> bool:
     return path_of(results).exists() and (partial_of(results).exists() or results.exists())
 
 
+def is_unfinished(results: Path) -> bool:
+    """Whether what there is of a result file may be replaced by going on: it is a run to go on with, or one that was
+    killed before it was saved for the first time.
+    """
+    return exists(results) or not results.exists()
+
+
 def path_of(results: Path) -> Path:
     """Where the run of a result file is saved."""
     return results.with_name(f"{results.name}.state")

@@ -131,3 +131,12 @@ def test_other_settings_or_sources_are_not_gone_on_with(video, tmp_path, pipelin
 
 def test_without_anything_to_go_on_with_it_begins(video, tmp_path, pipeline):
     assert track(video, tmp_path, pipeline=pipeline, resume=True).frames == FRAMES
+
+
+def test_a_run_that_was_killed_before_it_was_saved_begins_anew(video, tmp_path, pipeline):
+    (folder,) = snapshots(video, tmp_path, pipeline, every=60)
+    assert not (folder / "squares.pkl.state").exists(), "in three seconds of video"
+    track(video, folder, pipeline=pipeline, resume=True)
+    assert_same(folder, tmp_path / "whole")
+    with pytest.raises(UsageError, match="exists"):
+        track(video, folder, pipeline=pipeline, resume=True)

@@ -184,7 +184,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool, work
         if not quiet:
             print(f"{job.file('.pkl')} is complete: there is nothing to go on with.")
         return
-    overwrite = request.overwrite or (request.resume and saved_run.exists(job.file(".pkl")))
+    overwrite = request.overwrite or (request.resume and saved_run.is_unfinished(job.file(".pkl")))
     output_paths(opened, job.folder, render=request.render, overwrite=overwrite)
     check_formats(request.exports, job.folder, job.name, request.overwrite)
     pipeline = Pipeline(request.config, observing=not workers)

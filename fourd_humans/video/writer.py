@@ -23,7 +23,7 @@ from fourd_humans.errors import FourDHumansError
 from fourd_humans.video.sound import add_sound
 
 BT709 = 1  # the code of its matrix, primaries and transfer alike (ITU-T H.273)
-FRAGMENT = 2  # seconds between two key frames
+FRAGMENT: float = 2  # seconds between two key frames
 FINEST_TICK = 10_000  # ticks per second at least, for videos whose frame rate varies
 
 
