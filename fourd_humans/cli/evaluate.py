@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fourd_humans.cli.track import MODEL_HELP, configuration
-from fourd_humans.errors import UsageError
+from fourd_humans.errors import FourDHumansError, UsageError
 
 if TYPE_CHECKING:
     from fourd_humans.config import Config
     from fourd_humans.evaluation.datasets.people import AnnotatedPeople
     from fourd_humans.evaluation.datasets.sequences import TrackingSequence
-    from fourd_humans.people import TrackedFrame
-    from fourd_humans.video import Source
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -182,9 +179,11 @@ def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: 
 @click.option("--completed", is_flag=True, help="In result files, hidden people who were filled in count too.")
 @click.option("--protocol", type=click.Choice(["motchallenge", "phalp"]), default="motchallenge", show_default=True,
               help="phalp: as the published figures of PHALP and 4DHumans were made.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes.  [default: none but this]")
 @_outputs
 def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, chosen: tuple[str, ...],
-             completed: bool, protocol: Any, output: Path, name: str | None, **model: Any) -> None:  # fmt: skip
+             completed: bool, protocol: Any, jobs: int | None, output: Path, name: str | None,
+             **model: Any) -> None:  # fmt: skip
     """HOTA, MOTA, IDF1 and identity switches, in percent but for the counts.
 
     \b
@@ -211,8 +210,7 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
         config = to_yaml(used)
         predictions = output / f"tracking-{dataset}"
         _same_run(predictions, config)
-        with _progress() as progress:
-            _track_sequences(sequences, used, predictions, progress)
+        _track_sequences(sequences, used, predictions, jobs)
     else:
         _refuse_model_options(model)
     scored = [
@@ -338,33 +336,25 @@ def _predictions(
         return from_given_boxes(people, frames, body_model), to_yaml(config)
 
 
-def _track_sequences(
-    sequences: Sequence[TrackingSequence],
-    config: Config,
-    output: Path,
-    progress: Callable[[str, int, int | None], None],
-) -> None:
-    """Track the sequences' images into ``output/NAME.pkl``; those that are complete are not tracked again."""
-    from fourd_humans import saved_run
-    from fourd_humans.pipeline import Pipeline
-    from fourd_humans.run import track
-    from fourd_humans.video import open_source
+def _track_sequences(sequences: Sequence[TrackingSequence], config: Config, output: Path, workers: int | None) -> None:
+    """Track the sequences' images into ``output/NAME.pkl`` as `track` does many sources."""
+    from fourd_humans.batch.jobs import Job
+    from fourd_humans.batch.scheduling import run_jobs
+    from fourd_humans.batch.work import Request, work
+    from fourd_humans.batch.workers import local_workers
+    from fourd_humans.cli.batch import Board
 
     if missing := [sequence.name for sequence in sequences if sequence.images is None]:
         raise UsageError(f"the images of {len(missing)} sequences are not there, such as {missing[0]}'s")
-    pipeline: Pipeline | None = None
-    for sequence in sequences:
-        results = output / f"{sequence.name}.pkl"
-        if sequence.images is None or (results.exists() and not saved_run.exists(results)):
-            continue
-        pipeline = pipeline or Pipeline(config)
-        source = replace(open_source(sequence.images), name=sequence.name)
-        done = itertools.count(1)
-
-        def on_frame(frame: TrackedFrame, source: Source = source, done: Iterator[int] = done) -> None:
-            progress(source.name, next(done), source.frame_count)
-
-        track(source, output, pipeline=pipeline, overwrite=True, resume=True, on_frame=on_frame)
+    jobs = [Job(sequence.images, output, sequence.name) for sequence in sequences if sequence.images is not None]
+    request = Request(config, retry_failed=True)
+    if workers is None:
+        outcomes = [work(job, request) for job in jobs]
+    else:
+        with Board(len(jobs)) as board:
+            outcomes = run_jobs(jobs, request, local_workers(workers), on_tick=board)
+    if failed := [outcome for outcome in outcomes if outcome.state not in ("done", "skipped")]:
+        raise FourDHumansError(f"{len(failed)} of {len(jobs)} sequences failed: {failed[0].error}")
 
 
 def _refuse_model_options(model: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import pickle
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fourd_humans.actions.classes import ava_classes
 from fourd_humans.cli import main
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 from fourd_humans.results import ResultWriter
+from fourd_humans.run import TrackResult
 
 AVA = Path(__file__).parents[1] / "data" / "ava"
 
@@ -193,9 +195,10 @@ def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tm
                 )
                 writer.write(tracked)
                 options["on_frame"](tracked)
+        return TrackResult(writer.path, None, frames=source.frame_count, people=Counter({1: source.frame_count}))
 
-    monkeypatch.setattr("fourd_humans.run.track", track)
-    monkeypatch.setattr("fourd_humans.pipeline.Pipeline", lambda config: None)
+    monkeypatch.setattr("fourd_humans.batch.work.track", track)
+    monkeypatch.setattr("fourd_humans.batch.work.loaded", lambda make, config: None)
     result = run("tracking", "mot", mot, "--sequence", "A")
     assert result.exit_code == 0, result.output
     result = run("tracking", "mot", mot)
