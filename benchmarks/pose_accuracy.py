@@ -1,97 +1,129 @@
-"""How well the stages of `lite` recover bodies, frame by frame, before any tracking.
+"""How far tracked people are from multi-view truth: pose, direction, jitter and identity.
 
-    python benchmarks/pose_accuracy.py [--truth TRUTH.npz] [--set KEY=VALUE]... VIDEO...
+    python benchmarks/pose_accuracy.py RESULTS.pkl TRUTH.npz --camera C [--person K]
 
-Prints for each video the share of frames with anybody in them, people per frame, the mean distance between projected
-joints and the detector's keypoints (those that it is sure of) as a share of the box's height, and with --truth, an npz
-with `joints` (T, 12, 3) in metres, the PA-MPJPE of the person nearest to it. The video and the truth start together.
+TRUTH.npz holds `joints` (T, 12, 3) or (T, K, 12, 3), metres in the world, left before right in the order shoulders,
+elbows, wrists, hips, knees, ankles, and of each camera `rotation`, `translation`, `intrinsics` and `distortion`
+(OpenCV's five numbers). In each frame the person whose projected joints lie nearest to the truth is compared, if they
+lie within a fifth of the person's height; left and right may be exchanged for that, so that a body that faces the wrong
+way counts. Bodies predicted ahead of the last observation do not count, filled-in ones do. Results and truth start
+together.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
-from fourd_humans.body.joints import COCO_17, LIMB_12, LIMB_NAMES
-from fourd_humans.config import Config, apply_settings
+from fourd_humans.body.joints import LIMB_12, LIMB_NAMES
 from fourd_humans.evaluation.pose import pa_mpjpe
-from fourd_humans.people import Bodies, Detections, Float, Frame
-from fourd_humans.stages import make_body_model, make_detector, make_recovery
-from fourd_humans.video import open_source
+from fourd_humans.results import load_tracklets
+from fourd_humans.tracklets import Tracklets
 
-SURE = 0.3  # keypoints that are compared
+Array = NDArray[np.float64]
+
 SIDES = ("left", "right")
-TRUTH_NAMES = [f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in SIDES]
-TRUTH_JOINTS = [LIMB_12[LIMB_NAMES.index(name)] for name in TRUTH_NAMES]
+NAMES = [f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in SIDES]
+JOINTS = [LIMB_12[LIMB_NAMES.index(name)] for name in NAMES]
+EXCHANGED = [i ^ 1 for i in range(12)]
+SHOULDERS, HIPS = [0, 1], [6, 7]
+FARTHEST = 0.2  # of the person's height, median over the joints
+TRUTH_SIGMA = 2.0  # frames over which the truth is smoothed before its acceleration is taken
 
 
-@dataclass
-class Scores:
-    """people: of each frame. distances: of each person, as a share of the box's height. errors: mm, of each frame."""
+@dataclass(frozen=True)
+class Accuracy:
+    """frames: share of frames with a body. pa, mpjpe: (F,) mm. away: share of frames that face more than 90 degrees
+    from the truth. jitter: mean error of the joints' acceleration, mm a frame². ids: frames of each identity."""
 
-    people: list[int] = field(default_factory=list)
-    distances: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-
-    def add(self, detections: Detections, bodies: Bodies, truth: Float | None) -> None:
-        self.people.append(len(bodies))
-        self.distances += keypoint_distances(detections, bodies)
-        if truth is not None and len(bodies):
-            self.errors.append(float(pa_mpjpe(bodies.joints_3d[:, TRUTH_JOINTS], truth).min()))
+    frames: float
+    pa: Array
+    mpjpe: Array
+    away: float
+    jitter: float
+    ids: Counter[int]
 
     def __str__(self) -> str:
-        people = np.array(self.people)
-        line = f"frames with a person {(people > 0).mean():.0%}, people {people.mean():.2f}"
-        if self.distances:
-            worst = np.percentile(self.distances, 95)
-            line += f", keypoints {np.mean(self.distances):.2%} of the box's height (95th percentile {worst:.2%})"
-        if self.errors:
-            line += f", PA-MPJPE median {np.median(self.errors):.1f} mm, mean {np.mean(self.errors):.1f} mm"
-        return line
+        return (
+            f"frames {self.frames:.0%}, PA-MPJPE median {np.median(self.pa):.1f}, mean {self.pa.mean():.1f} mm, MPJPE "
+            f"median {np.median(self.mpjpe):.1f}, mean {self.mpjpe.mean():.1f} mm, away {self.away:.0%}, jitter "
+            f"{self.jitter:.1f} mm/frame², identities {dict(self.ids)}"
+        )
 
 
-def keypoint_distances(detections: Detections, bodies: Bodies) -> list[float]:
-    """For each person with keypoints that are sure, their mean distance to the projected joints over the height."""
-    if detections.keypoints is None:
-        return []
-    distance = np.linalg.norm(bodies.joints_2d[:, COCO_17] - detections.keypoints[..., :2], axis=2)
-    sure = detections.keypoints[..., 2] > SURE
-    height = detections.boxes[:, 3] - detections.boxes[:, 1]
-    share = (distance * sure).sum(1) / np.maximum(sure.sum(1), 1) / height
-    return [float(value) for value in share[sure.any(1)]]
+def project(points: Array, intrinsics: Array, distortion: Array) -> Array:
+    """Camera-frame points (..., 3) to pixels (..., 2), with radial and tangential distortion."""
+    x, y = points[..., 0] / points[..., 2], points[..., 1] / points[..., 2]
+    k1, k2, p1, p2, k3 = distortion
+    square = x**2 + y**2
+    radial = 1 + k1 * square + k2 * square**2 + k3 * square**3
+    u = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x**2)
+    v = y * radial + p1 * (square + 2 * y**2) + 2 * p2 * x * y
+    pixels: Array = np.stack([u, v], -1) * intrinsics[[0, 1], [0, 1]] + intrinsics[:2, 2]
+    return pixels
 
 
-def measure(video: Path, truth: Float | None, config: Config) -> Scores:
-    device = torch.device("cpu")
-    body_model = make_body_model(config, device)
-    detect, recover = make_detector(config, device), make_recovery(config, body_model, device)
-    frames = (frame for frame in open_source(video) if isinstance(frame, Frame))
-    scores = Scores()
-    while batch := list(islice(frames, config.detection.batch_size)):
-        for frame, (detections, bodies) in zip(batch, recover(batch, detect(batch)), strict=True):
-            inside = truth is not None and frame.index < len(truth)
-            scores.add(detections, bodies, truth[frame.index] if truth is not None and inside else None)
-    return scores
+def direction(joints: Array) -> Array:
+    """(..., 3): where the trunk of joints (..., 12, 3) faces."""
+    up = joints[..., SHOULDERS, :].mean(-2) - joints[..., HIPS, :].mean(-2)
+    left = joints[..., [0, 6], :].mean(-2) - joints[..., [1, 7], :].mean(-2)
+    return np.cross(left, up)
+
+
+def follow(tracklets: Tracklets, pixels: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The person's joints (T, 12, 3), NaN where there is nobody, and identities (T,), 0 for nobody."""
+    joints, ids = np.full((len(pixels), 12, 3), np.nan), np.zeros(len(pixels), np.int64)
+    for frame, target in zip(tracklets, pixels, strict=False):
+        t, height = frame.index, np.ptp(target, axis=0).max()
+        rows = np.flatnonzero(frame.time_since_seen <= 0)
+        if not len(rows) or t >= len(pixels):
+            continue
+        found = frame.bodies.joints_2d[rows][:, JOINTS]
+        distances = [np.median(np.linalg.norm(found - target[order], axis=2), 1) for order in (range(12), EXCHANGED)]
+        nearest = np.min(distances, 0) / height
+        best = int(nearest.argmin())
+        if nearest[best] < FARTHEST:
+            joints[t], ids[t] = frame.bodies.joints_3d[rows[best], JOINTS], frame.ids[rows[best]]
+    return joints, ids
+
+
+def measure(tracklets: Tracklets, truth: dict[str, Any], camera: int, person: int = 0) -> Accuracy:
+    world = truth["joints"] if truth["joints"].ndim == 4 else truth["joints"][:, None]
+    true = world[:, person] @ truth["rotation"][camera].T + truth["translation"][camera]
+    joints, ids = follow(tracklets, project(true, truth["intrinsics"][camera], truth["distortion"][camera]))
+    found = np.isfinite(joints).all((1, 2))
+    if not found.any():
+        raise SystemExit("nobody in the results is near the truth")
+    centred = joints - joints[:, HIPS].mean(1, keepdims=True)
+    centred_true = true - true[:, HIPS].mean(1, keepdims=True)
+    smooth = gaussian_filter1d(centred_true, TRUTH_SIGMA, axis=0, mode="nearest")
+    return Accuracy(
+        frames=float(found.mean()),
+        pa=np.asarray(pa_mpjpe(joints[found], true[found])),
+        mpjpe=np.linalg.norm(centred - centred_true, axis=2).mean(1)[found] * 1000,
+        away=float(((direction(joints) * direction(true)).sum(-1)[found] < 0).mean()),
+        jitter=float(np.nanmean(np.linalg.norm(np.diff(centred - smooth, n=2, axis=0), axis=2).mean(1))) * 1000,
+        ids=Counter(ids[ids > 0].tolist()),
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
-    parser.add_argument("--truth", type=Path)
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--camera", type=int, required=True)
+    parser.add_argument("--person", type=int, default=0)
     arguments = parser.parse_args()
-    truth = None
-    if arguments.truth:
-        with np.load(arguments.truth, allow_pickle=False) as stored:
-            truth = stored["joints"]
-    config = apply_settings(Config(), arguments.settings)
-    for video in arguments.videos:
-        print(f"{video.name}: {measure(video, truth, config)}", flush=True)
+    with np.load(arguments.truth, allow_pickle=False) as stored:
+        truth = {name: stored[name] for name in ("joints", "rotation", "translation", "intrinsics", "distortion")}
+    print(measure(load_tracklets(arguments.results), truth, arguments.camera, arguments.person))
 
 
 if __name__ == "__main__":
