@@ -18,6 +18,7 @@ import argparse
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,8 @@ def main() -> None:
         annotations, _ = read_annotations(CLIPS, model.classes)
         tracks = [e.track for e in read_annotated_results([arguments.folder], annotations, len(model.classes))]
     else:
-        tracks = [_labelled(file, len(model.classes)) for file in sorted(arguments.folder.glob("*.pkl"))]
+        files = sorted(arguments.folder.glob("*.pkl"))
+        tracks = [track for file in files for track in _labelled(file, len(model.classes))]
     report(model, tracks)
 
 
@@ -193,16 +195,17 @@ def _drawn(detections: Detections, vertices: NDArray[np.float64], intrinsics: In
     return int(overlap.argmax()) if overlap.max() > LEAST_OVERLAP else None
 
 
-def _labelled(file: Path, count: int) -> ActionTrack:
-    """The track of a drawn person, labelled by what was drawn."""
+def _labelled(file: Path, count: int) -> list[ActionTrack]:
+    """The track of a drawn person, if detected at all, labelled by what was drawn."""
     seed, number = map(int, file.stem.split("_"))
     clip = movement_clip(ACTIONS[number], DRAWN_FRAMES, seed, BodyModel.open_body())
-    (track,) = tracks_of(load_tracklets(file).frames)
-    actions = clip.actions[track.start : track.stop]
-    labels = np.zeros((len(track), count), np.float32)
-    labels[actions >= 0, actions[actions >= 0]] = 1
-    return ActionTrack(track.id, track.start, track.poses, track.joints, track.detected, None, labels,
-                       np.where(actions >= 0, 2, 0))  # fmt: skip
+    found = []
+    for track in tracks_of(load_tracklets(file).frames):
+        actions = clip.actions[track.start : track.stop]
+        labels = np.zeros((len(track), count), np.float32)
+        labels[actions >= 0, actions[actions >= 0]] = 1
+        found.append(replace(track, labels=labels, label_source=np.where(actions >= 0, 2, 0)))
+    return found
 
 
 if __name__ == "__main__":
