@@ -56,7 +56,7 @@ def test_fps_is_the_rate_of_results_without_times(run, tmp_path):
         (["--to", "glb", "--people", "one"], "--people takes whole numbers"),
         (["--to", "glb", "--people", "9"], "there is no person 9; there are 1, 2"),
         (["--to", "glb", "--fps", "0"], "--fps"),
-        (["--to", "glb", "--start", "noon"], "is no place in a video"),
+        (["--to", "glb", "--start", "noon"], "in a video: give a frame number"),
         (["--to", "phalp", "--pictures", "missing.mp4"], "there is no file or folder missing.mp4"),
     ],
 )
