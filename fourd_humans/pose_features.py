@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fourd_humans.geometry.camera import Intrinsics, full_image_camera, project, released_intrinsics
 from fourd_humans.geometry.crops import crop_cameras
-from fourd_humans.geometry.rotations import repair_rotations
 from fourd_humans.people import Bodies, Float
 
 NUM_POSE_FEATURES = 229
@@ -32,6 +31,8 @@ TRANSLATION = slice(90, 93)
 DEPTH = 92  # the translation's z
 INTERVAL = slice(93, 96)
 UNUSED = slice(96, 99)
+
+ROTATION_TOLERANCE = 1e-2  # largest entry of RRᵀ - I of what passes for a rotation: half precision is good to 1e-3
 
 
 def pose_features(bodies: Bodies) -> Float:
@@ -96,3 +97,16 @@ def motion_features(bodies: Bodies) -> MotionFeatures:
     rotations, repaired = repair_rotations(rotations)
     values = np.concatenate([rotations.reshape(count, 216), rest], axis=1)
     return MotionFeatures(np.where(usable[:, None], values, 0).astype(np.float32), usable, repaired)
+
+
+def repair_rotations(matrices: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Matrices (..., 3, 3) with those that are no rotations replaced by the nearest ones, and how many these were."""
+    product = matrices @ matrices.swapaxes(-1, -2)
+    wrong = (np.abs(product - np.eye(3)).max((-1, -2)) > ROTATION_TOLERANCE) | (np.linalg.det(matrices) < 0)
+    if not wrong.any():
+        return matrices, 0
+    repaired = matrices.copy()
+    u, _, vt = np.linalg.svd(matrices[wrong].astype(np.float64))
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None]
+    repaired[wrong] = u @ vt
+    return repaired, int(wrong.sum())

@@ -1,6 +1,8 @@
 """Imports between the package's folders run one way: down this list. What two folders share lies below both."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import fourd_humans
@@ -99,3 +101,10 @@ def test_no_module_imports_itself_through_others():
 
     for name in sorted(graph):
         visit(name, ())
+
+
+def test_reading_results_needs_no_torch():
+    """Reading results takes a second less without it."""
+    code = "import sys, fourd_humans.results; print('torch' in sys.modules, 'numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from numpy.typing import NDArray
 from torch import Tensor
-
-# Largest entry of RRᵀ - I of what passes for a rotation: half precision is good to 1e-3.
-ROTATION_TOLERANCE = 1e-2
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
@@ -85,14 +80,3 @@ def geodesic_distance(a: Tensor, b: Tensor) -> Tensor:
     )  # 2 sin(angle) along the axis
     trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)  # 1 + 2 cos(angle)
     return torch.atan2(torch.linalg.vector_norm(axis, dim=-1), trace - 1)
-
-
-def repair_rotations(matrices: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
-    """Matrices (..., 3, 3) with those that are no rotations replaced by the nearest ones, and how many these were."""
-    product = matrices @ matrices.swapaxes(-1, -2)
-    wrong = (np.abs(product - np.eye(3)).max((-1, -2)) > ROTATION_TOLERANCE) | (np.linalg.det(matrices) < 0)
-    if not wrong.any():
-        return matrices, 0
-    repaired = matrices.copy()
-    repaired[wrong] = nearest_rotation(torch.from_numpy(matrices[wrong])).numpy()
-    return repaired, int(wrong.sum())

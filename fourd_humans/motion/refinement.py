@@ -23,12 +23,12 @@ from fourd_humans.body.model import BodyModel
 from fourd_humans.body.points import LEFT_HAND, RIGHT_HAND, BodyPoints
 from fourd_humans.geometry.camera import Intrinsics
 from fourd_humans.geometry.crops import with_camera
-from fourd_humans.geometry.rotations import repair_rotations
 from fourd_humans.motion.completion import with_joints
 from fourd_humans.motion.interpolation import from_picture, to_picture
 from fourd_humans.motion.normal_equations import ROTATIONS, TRANSLATION, Points, Stds, normal_equations
 from fourd_humans.motion.outlines import BodyOutline, MaskDistance, mask_distance
 from fourd_humans.people import Bodies, Float, Mask
+from fourd_humans.pose_features import repair_rotations
 
 Array = NDArray[np.float64]
 
