@@ -134,7 +134,11 @@ def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
         except (OSError, av.error.FFmpegError):
             pass
         run(output)
-        figures["equal"] += same(output / "clip.pkl", work / "whole" / "clip.pkl")
+        equal = same(output / "clip.pkl", work / "whole" / "clip.pkl")
+        figures["equal"] += equal
+        if not equal:
+            print(difference(output / "clip.pkl", work / "whole" / "clip.pkl"), file=sys.stderr)
+            shutil.copytree(output, Path(f"unequal{number}"))
         with av.open(str(output / "clip.mp4")) as opened:
             if sum(1 for _ in opened.decode(video=0)) != frames:
                 raise SystemExit(f"{output}/clip.mp4 is not whole")
