@@ -70,14 +70,14 @@ def make_demo_scene(
     pitch: float = PITCH,
     roll: float = 0.0,
     camera_height: float = CAMERA_HEIGHT,
-    people: int = len(WALKS),
+    people: int | None = None,
 ) -> DemoScene:
     """Render the scene and its ground truth into `folder`, which is made if it is missing.
 
     size: (height, width) in pixels. seconds: shorter or longer than 8, people walk faster or slower. seed: of shapes,
     gaits, textures and grain; the same one gives the same scene. pitch: radians that the camera looks down. roll:
     radians that it is turned about its optical axis. camera_height: metres above the ground. people: how many of the
-    five.
+    five; by default all.
 
     The npz holds, for T frames and P people: ids (P,); betas (P, 10), shape_space; global_orient (T, P, 1, 3, 3),
     body_pose (T, P, 23, 3, 3), camera (T, P, 3) as in `Bodies`; joints_3d (T, P, 45, 3) in the body's own position,
@@ -98,7 +98,7 @@ def make_demo_scene(
     faces = np.ascontiguousarray(body_model.faces, dtype=np.int64)
     intrinsics = Intrinsics(FOCAL_SHARE * size[1], (size[1] / 2, size[0] / 2))
     to_camera = (Rotation.from_euler("z", roll) * Rotation.from_euler("x", pitch)).as_matrix()
-    count = round(seconds * frame_rate)
+    count, people = round(seconds * frame_rate), len(WALKS) if people is None else people
     betas = np.clip(rng.normal(0, 0.9, (people, 10)), -1.8, 1.8).astype(np.float32)
     motions = [
         _walk(np.array(walk), standing, LENGTH * np.arange(count) / count, rng)

@@ -41,7 +41,7 @@ class MoveNetDetector:
     nms_threshold: intersection over union above which two boxes with similar keypoints are one person.
     similarity_threshold: object keypoint similarity above which two detections are one person, whatever their boxes.
     min_width, min_height: least size of a box, in pixels of the frame.
-    tiles: "auto" also looks for people in parts of the frame where several are small or nobody is certain, "off" never.
+    tiles: "auto" also detects in tiles of the frame where several people are small or nobody is certain, "none" never.
     device, threads: see `fourd_humans.checkpoints.onnx.load_session`.
     """
 
@@ -54,7 +54,7 @@ class MoveNetDetector:
         similarity_threshold: float = 0.5,
         min_width: float = 0.0,
         min_height: float = 0.0,
-        tiles: Literal["auto", "off"] = "auto",
+        tiles: Literal["auto", "none"] = "auto",
         device: str = "cpu",
         threads: int = 0,
         weights: Path = WEIGHTS,

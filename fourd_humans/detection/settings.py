@@ -26,7 +26,7 @@ class MoveNetSettings(DetectorSettings):
     """Frames at once."""
     interpolate: bool = True
     """Detect people in the first and last frame of a batch, and in between only where they move much."""
-    tiles: Literal["auto", "off"] = "auto"
+    tiles: Literal["auto", "none"] = "auto"
     """auto: where people are small, also look for them in parts of the frame, which takes several times as long."""
     score_threshold: Share = 0.15
     """Least score of a person."""

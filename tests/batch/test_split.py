@@ -105,14 +105,14 @@ def test_a_range_that_kills_its_workers_ends_the_run(video, tmp_path, pipeline):
 
 
 def test_stopping_keeps_what_is_under_way(tmp_path, pipeline):
-    video = write_squares(tmp_path / "long.mp4", 4 * BATCHES * pipeline.batch_size((80, 160)))
+    video = write_squares(tmp_path / "long.mp4", 8 * BATCHES * pipeline.batch_size((80, 160)))
     done = []
     result = track(
         video, tmp_path, pipeline=pipeline, observe=observer([ThreadWorker("1")], video), on_frame=done.append,
         stop=lambda: bool(done),
     )  # fmt: skip
     assert not result.complete
-    assert 0 < len(done) <= 3 * BATCHES * pipeline.batch_size((80, 160))
+    assert 0 < len(done) <= 3 * BATCHES * pipeline.batch_size((80, 160)) + 80  # which refinement waits for
 
 
 def test_textures_are_packed_without_loss():

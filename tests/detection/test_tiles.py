@@ -61,7 +61,7 @@ def test_small_people_are_found_at_their_places():
         picture[y : y + person.shape[0], x : x + person.shape[1]] = person
         boxes.append([x + 10, y + 10, x + person.shape[1] - 10, y + person.shape[0] - 10])
     large = [Frame(0, 0.0, "0", picture)]
-    without, found = (MoveNetDetector(threads=1, tiles=tiles)(large)[0] for tiles in ("off", "auto"))
+    without, found = (MoveNetDetector(threads=1, tiles=tiles)(large)[0] for tiles in ("none", "auto"))
     overlap = intersection_over_union(np.float32(boxes), found.boxes)
     assert len(without) <= 1
     assert (overlap.max(1) > 0.5).sum() >= 5
