@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["HMR2", "BodyModel", "Pipeline", "Tracklets", "load_tracklets", "track"]
 
 if TYPE_CHECKING:

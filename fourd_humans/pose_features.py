@@ -25,7 +25,6 @@ BETAS = slice(216, 226)
 CAMERA = slice(226, 229)
 DEPTH_SCALE = 200.0  # what the released code divides depths by
 
-NUM_LOCATION_FEATURES = 99
 ROOT = slice(88, 90)
 TRANSLATION = slice(90, 93)
 DEPTH = 92  # the translation's z

@@ -85,7 +85,8 @@ def read_extra_joints(folder: Path | str) -> dict[int, NDArray[np.float64]]:
 def import_smpl(path: Path | str, destination: Path | str) -> Path:
     """Check the user's SMPL file, or ``SMPL_to_J19.pkl``, and keep what we need of it as a clean ``.npz``.
 
-    The file is told by what it holds. It is written to the folder `destination` under a fixed name, whole or not at
+    The kind of file is recognised by its content. It is written to the folder `destination` under a fixed name, whole or
+    not at
     all; `BodyModel.from_file` on the body finds the extra joints beside it. Returns where it is.
 
     Raises: FourDHumansError naming the file, if it is neither, or cannot be written.
@@ -103,7 +104,7 @@ def import_smpl(path: Path | str, destination: Path | str) -> Path:
 
 
 def _read(path: Path) -> Any:
-    """What the file holds, told from its first bytes: a zip archive of arrays, or a pickle."""
+    """What the file holds, by its first bytes: a zip archive of arrays, or a pickle."""
     if not path.is_file():
         raise FourDHumansError(f"there is no body model at {path}")
     if not zipfile.is_zipfile(path):

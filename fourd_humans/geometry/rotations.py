@@ -70,13 +70,3 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     sign = torch.ones_like(matrix[..., 0])
     sign[..., 2] = torch.linalg.det(u @ vh)
     return u * sign[..., None, :] @ vh
-
-
-def geodesic_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Angle in radians, 0 to π, of the rotation from `a` to `b`: (..., 3, 3) and (..., 3, 3) -> (...)."""
-    r = a.transpose(-1, -2) @ b
-    axis = torch.stack(
-        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
-    )  # 2 sin(angle) along the axis
-    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)  # 1 + 2 cos(angle)
-    return torch.atan2(torch.linalg.vector_norm(axis, dim=-1), trace - 1)

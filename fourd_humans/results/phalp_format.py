@@ -6,7 +6,7 @@ our own beside it (`EXTRA_KEYS`), which its readers pass over; see docs/results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import PurePath
@@ -23,9 +23,6 @@ from fourd_humans.geometry.masks import MAX_SIDE, read_rle, to_rle
 from fourd_humans.people import NUM_JOINTS, Bodies, Detections, Float, Mask, Rejected, TrackedFrame
 from fourd_humans.pose_features import location_features, pose_features
 
-Embed = Callable[[Float], Float]
-"""Textures (N, 4, 256, 256) to appearance embeddings (N, 4096)."""
-
 EXTRA_KEYS = (
     "seconds", "frame_size", "shape_space", "focal_length", "principal_point", "confidence", "detected", "dropped",
     "error",
@@ -36,11 +33,10 @@ MAX_TEXT = 1 << 12  # characters
 MAX_REJECTED = 10_000
 
 
-def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: Embed | None = None) -> dict[str, Any]:
+def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False) -> dict[str, Any]:
     """One frame as the released layout has it.
 
     path: of the frame, its key in the file. textures: with `uv`, the texture maps (a megabyte a person).
-    embed: with `appe`, embeddings of those maps.
     """
     found, bodies = frame.detections, with_crop_camera(frame.bodies, frame.detections.boxes)
     crops = crop_cameras(bodies)
@@ -89,8 +85,6 @@ def to_entry(frame: TrackedFrame, path: str, *, textures: bool = False, embed: E
         entry["prediction_loca"] = list(frame.predicted_location)
     if bodies.texture is not None and textures:
         entry["uv"] = list(bodies.texture)
-    if bodies.texture is not None and embed is not None:
-        entry["appe"] = list(embed(bodies.texture)) if len(frame) else []
     if bodies.confidence is not None:
         entry["confidence"] = bodies.confidence.tolist()
     if frame.camera_homography is not None:

@@ -15,7 +15,7 @@ from fourd_humans.files.arrays import RefusedError, plain
 from fourd_humans.files.budget import Budget, TooLargeError, one_line
 from fourd_humans.files.pickles import refusal
 from fourd_humans.people import Shot, TrackedFrame
-from fourd_humans.results.phalp_format import RELEASED_RATE, Embed, from_entry, to_entry
+from fourd_humans.results.phalp_format import RELEASED_RATE, from_entry, to_entry
 from fourd_humans.results.shots import from_plain, to_plain
 from fourd_humans.results.stream import DictWriter, Place, read_items
 from fourd_humans.tracklets import Tracklets
@@ -51,7 +51,6 @@ class ResultWriter:
     path: of the file. overwrite: whether to replace one that exists, or the rest of an earlier run.
     folder: what the paths of frames begin with: that of the images, where they lie in one.
     textures: also write every person's texture map, a megabyte each, if the frames bring them.
-    embed: also write the embeddings that it makes of them.
     made_with: what the frames are made with, of plain numbers and text (see docs/results.md).
     resume: the `mark` of an earlier writer, to go on with its file from there; what it wrote later is dropped.
 
@@ -69,14 +68,13 @@ class ResultWriter:
         overwrite: bool = False,
         folder: Path | str = "",
         textures: bool = False,
-        embed: Embed | None = None,
         made_with: Mapping[str, Any] | None = None,
         resume: Mark | None = None,
     ) -> None:
         self.path = Path(path)
         self._partial = partial_of(self.path)
         self._folder = PurePath(folder)
-        self._textures, self._embed = textures, embed
+        self._textures = textures
         self._made_with = dict(made_with or {})
         self._frames = resume.frames if resume else 0
         self._last: tuple[str, dict[str, Any]] | None = None
@@ -103,7 +101,7 @@ class ResultWriter:
     def write(self, frame: TrackedFrame, extra: Mapping[str, Any] | None = None) -> None:
         """Add a frame. Each has an entry of its own, also where nobody is there. extra: further keys of the entry."""
         path = str(self._folder / frame.name)
-        entry = to_entry(frame, path, textures=self._textures, embed=self._embed)
+        entry = to_entry(frame, path, textures=self._textures)
         entry |= dict(extra or {})
         if not self._frames:
             entry[MADE_WITH] = self._made_with

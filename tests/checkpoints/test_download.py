@@ -68,16 +68,16 @@ def server():
 
 
 def get(server, path, **options):
-    told = []
-    fetch(server.url, path, lambda done, total: told.append((done, total)), wait=0.0, **options)
-    return told
+    reported = []
+    fetch(server.url, path, lambda done, total: reported.append((done, total)), wait=0.0, **options)
+    return reported
 
 
 def test_fetches_and_tells_how_far_it_is(server, tmp_path):
-    told = get(server, tmp_path / "new" / "file.bin")
+    reported = get(server, tmp_path / "new" / "file.bin")
     assert (tmp_path / "new" / "file.bin").read_bytes() == CONTENT
-    assert told[0] == (0, len(CONTENT))
-    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert reported[0] == (0, len(CONTENT))
+    assert reported[-1] == (len(CONTENT), len(CONTENT))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file.bin"]
 
 
@@ -93,8 +93,8 @@ def test_goes_on_in_the_next_run(server, tmp_path):
     with pytest.raises(FourDHumansError, match="try again later"):
         get(server, tmp_path / "file.bin")
     assert not (tmp_path / "file.bin").exists()
-    told = get(server, tmp_path / "file.bin")
-    assert told[0] == (300_000, len(CONTENT))
+    reported = get(server, tmp_path / "file.bin")
+    assert reported[0] == (300_000, len(CONTENT))
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 

@@ -34,19 +34,19 @@ def test_motion_is_resampled(walk, tmp_path):
 
 
 def test_bad_requests_are_told_in_a_line(walk, tmp_path):
-    def told(results=walk, formats=("mot",), **options):
+    def refusal(results=walk, formats=("mot",), **options):
         with pytest.raises(UsageError) as caught:
             export(results, formats, tmp_path / "out", "x", **options)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert told(formats=["glb", "fbx"]) == f"there is no format 'fbx'; there are {', '.join(FORMATS)}"
-    assert told(people=[1, 7]) == "there is no person 7; there are 1, 2"
-    assert told(walk.only([])) == "these results have nobody in their 77 frames: there is nothing to export"
-    assert "no frame: these results have frames 0 to 228, 0.00 to 7.60 seconds" in told(start=4000)
-    assert "none of the people asked for" in told(people=[2], end=10)
-    assert "must come after" in told(start=10, end=5)
-    assert "must not be negative" in told(start=-1)
+    assert refusal(formats=["glb", "fbx"]) == f"there is no format 'fbx'; there are {', '.join(FORMATS)}"
+    assert refusal(people=[1, 7]) == "there is no person 7; there are 1, 2"
+    assert refusal(walk.only([])) == "these results have nobody in their 77 frames: there is nothing to export"
+    assert "no frame: these results have frames 0 to 228, 0.00 to 7.60 seconds" in refusal(start=4000)
+    assert "none of the people asked for" in refusal(people=[2], end=10)
+    assert "must come after" in refusal(start=10, end=5)
+    assert "must not be negative" in refusal(start=-1)
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from fourd_humans.geometry.rotations import (
     axis_angle_to_matrix,
-    geodesic_distance,
     matrix_to_axis_angle,
     matrix_to_rotation_6d,
     nearest_rotation,
@@ -62,13 +61,6 @@ def test_nearest_rotation(axes):
     best = nearest_rotation(noisy)
     nudged = axis_angle_to_matrix(0.01 * axes) @ best
     assert ((noisy - best).square().sum((-1, -2)) < (noisy - nudged).square().sum((-1, -2))).all()
-
-
-@pytest.mark.parametrize("angle", ANGLES)
-def test_geodesic_distance(axes, angle):
-    a = axis_angle_to_matrix(2 * axes.flip(0))
-    distance = geodesic_distance(a, a @ axis_angle_to_matrix(axes * angle))
-    np.testing.assert_allclose(distance, angle, atol=1e-7)
 
 
 def test_no_rotations_at_all():

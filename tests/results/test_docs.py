@@ -24,5 +24,5 @@ def test_example(tmp_path, monkeypatch, make_frame, number):
 def test_every_field_is_explained(make_frame):
     from fourd_humans.results.phalp_format import to_entry
 
-    entry = to_entry(make_frame(texture=True), "0", textures=True, embed=lambda texture: texture)
+    entry = to_entry(make_frame(texture=True), "0", textures=True)
     assert [key for key in [*entry, *entry["extra_data"][0], *entry["smpl"][0]] if f"`{key}`" not in MANUAL] == []

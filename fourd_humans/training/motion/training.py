@@ -32,7 +32,6 @@ KERNEL_STEPS = 150
 KERNEL_RATE = 0.05
 KERNEL_INDEX = 2**40  # where the kernel's data begin, out of reach of the network's
 CHECKPOINTS_KEPT = 3
-LAST_CHECKPOINT = "last.ckpt"
 
 
 class MotionTraining(lightning.LightningModule):
