@@ -85,9 +85,8 @@ def read_extra_joints(folder: Path | str) -> dict[int, NDArray[np.float64]]:
 def import_smpl(path: Path | str, destination: Path | str) -> Path:
     """Check the user's SMPL file, or ``SMPL_to_J19.pkl``, and keep what we need of it as a clean ``.npz``.
 
-    The kind of file is recognised by its content. It is written to the folder `destination` under a fixed name, whole or
-    not at
-    all; `BodyModel.from_file` on the body finds the extra joints beside it. Returns where it is.
+    The kind of file is recognised by its content. It is written to the folder `destination` under a fixed name, whole
+    or not at all; `BodyModel.from_file` on the body finds the extra joints beside it. Returns where it is.
 
     Raises: FourDHumansError naming the file, if it is neither, or cannot be written.
     """
