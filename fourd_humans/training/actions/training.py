@@ -11,8 +11,6 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from timm.optim import param_groups_layer_decay
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
@@ -28,8 +26,8 @@ from fourd_humans.errors import UsageError
 from fourd_humans.training.actions.data import ActionScenes, Example, pose_statistics
 from fourd_humans.training.actions.losses import ANNOTATED, PSEUDO_LABELLED, action_loss, random_mask, with_labels
 from fourd_humans.training.motion.data import EpochSampler
+from fourd_humans.training.trainer import make_trainer
 
-CHECKPOINTS_KEPT = 2
 BETAS = (0.9, 0.95)
 CLIP = 2.0  # of the gradient's norm
 
@@ -246,34 +244,21 @@ def train_actions(
         load_strictly(training, load_state_dict(resume), resume)  # says in one line what does not fit
     drawn = ActionScenes(examples, frames, people, seed, crop=crop, **takes)
     validation = ActionScenes(held_out, frames, people, seed, shuffle=False, **takes)
-    loggers = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
-    trainer = lightning.Trainer(
+    trainer = make_trainer(
+        output,
+        logger=logger,
+        interval="epoch",
+        validates=bool(held_out),
+        progress=progress,
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
         precision=precision,
         max_epochs=recipe.epochs,
-        logger=loggers[logger](output, name="logs"),
-        callbacks=[
-            ModelCheckpoint(
-                output,
-                "{epoch}",
-                monitor="validation/loss" if held_out else None,
-                save_last=True,
-                save_top_k=CHECKPOINTS_KEPT if held_out else 1,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
-            LearningRateMonitor("epoch"),
-        ],
-        use_distributed_sampler=False,
         gradient_clip_val=CLIP,
         log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )  # fmt: skip
+    )
     batch = min(recipe.batch_size, max(1, len(examples) // trainer.world_size))
     loaders = {"num_workers": workers, "pin_memory": trainer.strategy.root_device.type == "cuda"}
     trainer.fit(

@@ -12,8 +12,6 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -25,13 +23,13 @@ from fourd_humans.pose_features import CAMERA
 from fourd_humans.training.motion.data import EpochSampler, MotionSequences, statistics
 from fourd_humans.training.motion.losses import motion_loss
 from fourd_humans.training.motion.masks import distance_to_seen, draw_mask
+from fourd_humans.training.trainer import make_trainer
 
 WARM_UP = 200  # steps
 LOWEST_RATE = 0.02  # of the learning rate, at the end of the cosine
 KERNEL_STEPS = 150
 KERNEL_RATE = 0.05
 KERNEL_INDEX = 2**40  # where the kernel's data begin, out of reach of the network's
-CHECKPOINTS_KEPT = 3
 
 
 class MotionTraining(lightning.LightningModule):
@@ -172,34 +170,21 @@ def train_motion(
     if resume is not None:
         load_strictly(training, load_state_dict(resume), resume)  # says in one line what does not fit
     validation = MotionSequences(held_out, sequence, seed, augment=False)
-    loggers = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
-    trainer = lightning.Trainer(
+    trainer = make_trainer(
+        output,
+        logger=logger,
+        interval="step",
+        validates=bool(held_out),
+        progress=progress,
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
         precision=precision,
         max_steps=steps,
-        logger=loggers[logger](output, name="logs"),
-        callbacks=[
-            ModelCheckpoint(
-                output,
-                "{step}",
-                monitor="validation/loss" if held_out else None,
-                save_last=True,
-                save_top_k=CHECKPOINTS_KEPT if held_out else 1,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
-            LearningRateMonitor("step"),
-        ],
-        use_distributed_sampler=False,
         gradient_clip_val=1.0,
         log_every_n_steps=20,
-        num_sanity_val_steps=0,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )  # fmt: skip
+    )
     sampler = EpochSampler(epoch_steps * batch_size * trainer.world_size)
     loaders = {"num_workers": workers, "pin_memory": trainer.strategy.root_device.type == "cuda"}
     trainer.fit(
