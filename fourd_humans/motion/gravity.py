@@ -42,7 +42,8 @@ FEET = (19, 20, 21, 22, 23, 24)  # toes and heels
 LEGS = ((RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE), (LEFT_HIP, LEFT_KNEE, LEFT_ANKLE))
 
 BENT = 25.0  # degrees of bending in knees or hips at which a frame counts half
-MIN_WEIGHT = 0.05  # of an observation
+MIN_UPRIGHT = 0.05  # of an observation
+MIN_CONFIDENCE = 0.05  # of the recovery, so that a person of whom it is never sure still counts
 MIN_LENGTH = 0.1  # metres from ankles to shoulders
 MIN_FRAMES = 3  # of a person
 MIN_FORWARD = 0.1  # cosine from the optical axis up to which points are used
@@ -63,12 +64,14 @@ LEVEL_CONFIDENCE = 0.3  # from which scenes are levelled
 class _Observation:
     """One person in one frame, upright enough to tell something.
 
+    upright: how far, in 0..1. weight: against other frames of the person, by that and the recovery's confidence.
     body: (3,) unit vector from the ankles to the shoulders. ankles, shoulders: (3,) rays with z = 1. feet: (6, 3),
     metres in the camera frame. whole: the person lies within the image.
     """
 
     frame: int
     time: float
+    upright: float
     weight: float
     body: Array
     ankles: Array
@@ -134,8 +137,8 @@ class GravityEstimator:
         whole = np.all((boxes[:, :2] > 2) & (boxes[:, 2:] < (width - 2, height - 2)), axis=1)
         confidence = np.ones(len(seen)) if bodies.confidence is None else bodies.confidence
         for row, id in enumerate(frame.ids[seen].tolist()):
-            weight = uprightness(joints[row]) * float(confidence[row])
-            if not weight > MIN_WEIGHT:
+            upright = uprightness(joints[row])
+            if not upright > MIN_UPRIGHT:
                 continue
             body = joints[row][list(SHOULDERS)].mean(0) - joints[row][list(ANKLES)].mean(0)
             ahead = SHOULDERS_AHEAD * _forward(joints[row])
@@ -149,7 +152,8 @@ class GravityEstimator:
                 _Observation(
                     frame=frame.index,
                     time=frame.time,
-                    weight=weight,
+                    upright=upright,
+                    weight=upright * max(float(confidence[row]), MIN_CONFIDENCE),
                     body=body / np.linalg.norm(body),
                     ankles=rays[row][list(ANKLES)].mean(0),
                     shoulders=over_ankles,
@@ -221,10 +225,11 @@ class _Problem:
             weight = np.array([each.weight for each in observations])
             direction = (np.stack([each.body for each in observations]) * weight[:, None]).sum(0)
             bodies.append(direction / np.linalg.norm(direction))
-            body_weights.append(weight.mean())
+            upright = np.array([each.upright for each in observations])
+            body_weights.append(upright.mean())
             whole = np.array([each.whole for each in observations])
             duration = np.ptp([each.time for each in observations])
-            independent = min(duration / STEP + 1, MAX_STEPS) * (weight * whole).mean()
+            independent = min(duration / STEP + 1, MAX_STEPS) * (upright * whole).mean()
             weights.append(weight * whole / max((weight * whole).sum(), 1e-9) * independent)
         kept = np.concatenate(weights) > 0
         ankles = np.stack([each.ankles for person in people for each in person])
