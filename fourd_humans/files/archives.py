@@ -7,8 +7,9 @@ import io
 import lzma
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.files.budget import Budget, TooLargeError, one_line
@@ -16,7 +17,11 @@ from fourd_humans.files.streams import Stream
 
 MAX_MEMBERS = 10_000
 MAX_HEADER = 1 << 14  # bytes of one extended header: names and dates
+MAX_FILE = 1 << 28  # bytes of one file that is read into memory
 COPIED = 1 << 13  # bytes at a time
+BAD_TAR = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError, OverflowError
+)  # fmt: skip
 
 
 def unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
@@ -43,26 +48,49 @@ def unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
                         missing.remove(path)
     except (tarfile.FilterError, TooLargeError) as error:
         raise FourDHumansError(f"{archive} is refused: {one_line(error)}") from error
-    except (
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        gzip.BadGzipFile,
-        ValueError,
-        OverflowError,
-    ) as error:
+    except BAD_TAR as error:
         raise FourDHumansError(f"{archive} is damaged ({one_line(error)}); download it again") from error
     if missing:
         raise FourDHumansError(f"{archive} does not hold {', '.join(sorted(map(str, missing)))}")
 
 
+def read_members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files in a tar archive (compressed or not), one after the other.
+
+    Folders, links and everything else that is no plain file are passed over; nothing is written.
+    Raises: FourDHumansError for an archive that is missing, damaged, or holds a file larger than `MAX_FILE`.
+    """
+    try:
+        with archive.open("rb") as raw:
+            stream = _Forward(Stream(raw, Budget(archive.stat().st_size)))
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                for info in tar:
+                    if info.isreg() and not info.issparse():
+                        if info.size > MAX_FILE:
+                            raise TooLargeError(f"its {one_line(info.name, 60)} has {info.size} bytes")
+                        buffer = io.BytesIO()
+                        _write(tar, info, buffer)
+                        yield info.name, buffer.getvalue()
+                    tar.members = []  # type: ignore[attr-defined]  # or all headers are kept
+    except OSError as error:
+        raise FourDHumansError(f"cannot read {archive}: {error.strerror or error}") from error
+    except TooLargeError as error:
+        raise FourDHumansError(f"{archive} is refused: {one_line(error)}") from error
+    except BAD_TAR as error:
+        raise FourDHumansError(f"{archive} is damaged ({one_line(error)})") from error
+
+
 def _copy(tar: tarfile.TarFile, info: tarfile.TarInfo, target: Path) -> None:
+    with target.open("wb") as file:
+        _write(tar, info, file)
+
+
+def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, file: IO[bytes]) -> None:
     source = tar.extractfile(info)
     if source is None:
         raise tarfile.ReadError(f"no contents of {info.name}")
     left = info.size
-    with source, target.open("wb") as file:
+    with source:
         while part := source.read(min(COPIED, left)):
             file.write(part)
             left -= len(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import zipfile
@@ -58,10 +59,22 @@ def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    budget = Budget(path.stat().st_size)
+    return _read_archive(path, path.stat().st_size, names, path)
+
+
+def npz_in(data: bytes, name: object, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays in the bytes of a ``.npz`` file, which messages call `name`; otherwise like `read_npz`."""
+    return _read_archive(io.BytesIO(data), len(data), names, name)
+
+
+def _read_archive(
+    file: Path | IO[bytes], size: int, names: Collection[str] | None, path: object
+) -> dict[str, NDArray[Any]]:
+    """path: what messages call the file."""
+    budget = Budget(size)
     arrays = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
                 raise TooLargeError(f"it has {len(members)} members")
@@ -80,7 +93,7 @@ BAD_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, Lo
 """What zipfile raises for damaged archives, beside OSError."""
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: Budget, path: Path) -> NDArray[Any]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: Budget, path: object) -> NDArray[Any]:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FourDHumansError(f"cannot read {path}: its {_shown(member)} is compressed in an unusual way")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections import OrderedDict
@@ -49,6 +50,15 @@ def read_pickle(path: Path | str) -> Any:
         raise FourDHumansError(f"{path} refused: {error}") from error
     except (EOFError, ValueError) as error:
         raise damaged(path, "a pickle of arrays", error) from error
+
+
+def pickle_in(data: bytes) -> Any:
+    """What a pickle in memory holds; as `read_pickle`.
+
+    Raises: RefusedError, TooLargeError, EOFError where it ends early, or ValueError for what is no pickle.
+    """
+    budget = Budget(len(data))
+    return Unpickler(Stream(io.BytesIO(data), budget, plain=True), budget, array_name).load()
 
 
 def refusal(path: object, error: RefusedError, what: str) -> FourDHumansError:
