@@ -47,6 +47,7 @@ DETECTORS = {
 RECOVERIES = {
     "landmarks": "fourd_humans.recovery.landmarks.recovery",
     "hmr2": "fourd_humans.recovery.hmr2.stage",
+    "precomputed": "fourd_humans.recovery.precomputed",
 }
 # Networks that are as fast on the CPU: they leave it only for a device that is named.
 SMALL = {"movenet", "precomputed", "landmarks"}

@@ -18,6 +18,7 @@ FILE_SETTINGS = (
     ("detection", "checkpoint"),
     ("detection", "boxes"),
     ("recovery", "checkpoint"),
+    ("recovery", "bodies"),
     ("appearance", "encoder"),
     ("motion", "checkpoint"),
 )

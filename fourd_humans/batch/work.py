@@ -32,6 +32,7 @@ from fourd_humans.detection.settings import PrecomputedSettings
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
+from fourd_humans.recovery.settings import PrecomputedBodySettings
 from fourd_humans.results import load_tracklets
 from fourd_humans.run import Observe, TrackResult, track
 from fourd_humans.video.frames import Position, Source
@@ -286,10 +287,12 @@ def _fingerprint(job: Job, request: Request) -> Fingerprint:
 
 @lru_cache(maxsize=4)
 def _weights(config: Config) -> str:
-    """One hash of all files of weights, and of the file of boxes, if there is one."""
+    """One hash of all files of weights, and of the files of boxes and bodies, if there are any."""
     files = weight_files(config)
     if isinstance(config.detection, PrecomputedSettings) and config.detection.boxes:
         files["boxes"] = Path(config.detection.boxes)
+    if isinstance(config.recovery, PrecomputedBodySettings) and config.recovery.bodies:
+        files["bodies"] = Path(config.recovery.bodies)
     hashes = {name: weights_hash(path) for name, path in sorted(files.items())}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 

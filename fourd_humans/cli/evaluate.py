@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fourd_humans.config import Config
     from fourd_humans.evaluation.datasets.people import AnnotatedPeople
     from fourd_humans.evaluation.datasets.sequences import TrackingSequence
+    from fourd_humans.evaluation.tracking import TrackingScores
+    from fourd_humans.evaluation.tracks import SequenceScores
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -180,17 +182,20 @@ def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: 
 @click.option("--protocol", type=click.Choice(["motchallenge", "phalp"]), default="motchallenge", show_default=True,
               help="phalp: as the published figures of PHALP and 4DHumans were made.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes.  [default: none but this]")
+@click.option("--recovery", "recoveries", multiple=True, nargs=2, metavar="NAME DIR",
+              help="Compare recoveries: track with the bodies in DIR/SEQUENCE.pkl or .npz, and everything else as "
+                   "configured. Repeat for each recovery.")  # fmt: skip
 @_outputs
 def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, chosen: tuple[str, ...],
-             completed: bool, protocol: Any, jobs: int | None, output: Path, name: str | None,
-             **model: Any) -> None:  # fmt: skip
+             completed: bool, protocol: Any, jobs: int | None, recoveries: tuple[tuple[str, str], ...], output: Path,
+             name: str | None, **model: Any) -> None:  # fmt: skip
     """HOTA, MOTA, IDF1 and identity switches, in percent but for the counts.
 
     \b
     DATASET is mot (FOLDER has SEQUENCE/gt/gt.txt) or posetrack (FOLDER has annotations/SPLIT/*.json,
     18 or 21). --predictions is a folder with SEQUENCE.pkl (our results), .txt (MOT) or .json
     (PoseTrack), or one such file. Without it a model is run over the images; sequences that are
-    done in OUTPUT are not done again.
+    done in OUTPUT are not done again. With --recovery the table has a row for each recovery.
     """
     from fourd_humans.evaluation.datasets.mot import read_mot_sequences
     from fourd_humans.evaluation.datasets.posetrack import read_posetrack_sequences
@@ -202,32 +207,43 @@ def tracking(dataset: str, folder: Path, predictions: Path | None, split: str, c
     sequences = [sequence for sequence in sequences if not chosen or sequence.name in chosen]
     if predictions is not None and predictions.is_file() and len(sequences) > 1:
         raise UsageError(f"{folder} has {len(sequences)} sequences: give a folder of results, or --sequence")
+    if recoveries and predictions is not None:
+        raise UsageError("--recovery runs the tracker, and --predictions are tracked already: give one of them")
+    if len(dict(recoveries)) < len(recoveries):
+        raise UsageError("each recovery needs a name of its own")
+
+    def score(results: Path) -> tuple[list[SequenceScores], SequenceScores]:
+        files = [(sequence, results_file(results, sequence)) for sequence in sequences]
+        scored = [score_sequence(s, read_results(file, s, completed=completed), protocol) for s, file in files]
+        return scored, total(scored, protocol)
+
     config = None
+    results = output / f"tracking-{dataset}"
     if predictions is None:
         from fourd_humans.config import to_yaml
 
         used = configuration(**model)
         config = to_yaml(used)
-        predictions = output / f"tracking-{dataset}"
-        _same_run(predictions, config)
-        _track_sequences(sequences, used, predictions, jobs)
+        for recovery, bodies in recoveries:
+            _same_run(results / recovery, f"{config}# {recovery}: {bodies}\n")
+            _track_sequences(sequences, used, results / recovery, jobs, Path(bodies))
+        if not recoveries:
+            _same_run(results, config)
+            _track_sequences(sequences, used, results, jobs)
     else:
         _refuse_model_options(model)
-    scored = [
-        score_sequence(s, read_results(results_file(predictions, s), s, completed=completed), protocol)
-        for s in sequences
-    ]
-    overall = total(scored, protocol)
-    rows = [
-        {"sequence": part.name, "HOTA": 100 * part.scores.hota, "DetA": 100 * part.scores.deta,
-         "AssA": 100 * part.scores.assa, "MOTA": 100 * part.scores.mota, "IDF1": 100 * part.scores.idf1,
-         "switches": part.scores.switches, "missed": part.scores.missed, "false": part.scores.false,
-         "people": part.scores.people, "frames": part.scores.frames}
-        for part in ([*scored, overall] if len(scored) > 1 else scored)
-    ]  # fmt: skip
+        results = predictions
+    if recoveries:
+        overalls = [(recovery, score(results / recovery)[1]) for recovery, _ in recoveries]
+        rows, overall = [_tracking_row("recovery", recovery, one.scores) for recovery, one in overalls], overalls[0][1]
+    else:
+        scored, overall = score(results)
+        parts = [*scored, overall] if len(scored) > 1 else scored
+        rows = [_tracking_row("sequence", part.name, part.scores) for part in parts]
     settings = {
-        "dataset": dataset, "folder": folder, "predictions": predictions, "sequences": [s.name for s in sequences],
+        "dataset": dataset, "folder": folder, "predictions": results, "sequences": [s.name for s in sequences],
         "completed": completed, "protocol": protocol, "configuration": config,
+        "recoveries": [list(recovery) for recovery in recoveries],
     }  # fmt: skip
     notes = _left_out(overall.left_out)
     if overall.scores.ignored:
@@ -336,25 +352,50 @@ def _predictions(
         return from_given_boxes(people, frames, body_model), to_yaml(config)
 
 
-def _track_sequences(sequences: Sequence[TrackingSequence], config: Config, output: Path, workers: int | None) -> None:
-    """Track the sequences' images into ``output/NAME.pkl`` as `track` does many sources."""
+def _tracking_row(what: str, name: str, scores: TrackingScores) -> dict[str, str | float | int]:
+    return {
+        what: name, "HOTA": 100 * scores.hota, "DetA": 100 * scores.deta, "AssA": 100 * scores.assa,
+        "MOTA": 100 * scores.mota, "IDF1": 100 * scores.idf1, "switches": scores.switches, "missed": scores.missed,
+        "false": scores.false, "people": scores.people, "frames": scores.frames,
+    }  # fmt: skip
+
+
+def _track_sequences(
+    sequences: Sequence[TrackingSequence], config: Config, output: Path, workers: int | None, bodies: Path | None = None
+) -> None:
+    """Track the sequences' images into ``output/NAME.pkl`` as `track` does many sources.
+
+    bodies: a folder with the bodies of each sequence, NAME.pkl or NAME.npz, to use instead of a recovery's.
+    """
     from fourd_humans.batch.jobs import Job
     from fourd_humans.batch.scheduling import run_jobs
     from fourd_humans.batch.work import Request, work
     from fourd_humans.batch.workers import local_workers
     from fourd_humans.cli.batch import Board
+    from fourd_humans.config import merge
 
     if missing := [sequence.name for sequence in sequences if sequence.images is None]:
         raise UsageError(f"the images of {len(missing)} sequences are not there, such as {missing[0]}'s")
     jobs = [Job(sequence.images, output, sequence.name) for sequence in sequences if sequence.images is not None]
     request = Request(config, retry_failed=True)
-    if workers is None:
+    if bodies is not None:
+        files = [_bodies_file(bodies, job.name) for job in jobs]  # all are there before the first is worked on
+        chosen = [{"recovery": {"backend": "precomputed", "bodies": str(file)}} for file in files]
+        outcomes = [work(job, replace(request, config=merge(config, c))) for job, c in zip(jobs, chosen, strict=True)]
+    elif workers is None:
         outcomes = [work(job, request) for job in jobs]
     else:
         with Board(len(jobs)) as board:
             outcomes = run_jobs(jobs, request, local_workers(workers), on_tick=board)
     if failed := [outcome for outcome in outcomes if outcome.state not in ("done", "skipped")]:
         raise FourDHumansError(f"{len(failed)} of {len(jobs)} sequences failed: {failed[0].error}")
+
+
+def _bodies_file(folder: Path, name: str) -> Path:
+    for file in (folder / f"{name}.pkl", folder / f"{name}.npz"):
+        if file.is_file():
+            return file
+    raise UsageError(f"{folder} has neither {name}.pkl nor {name}.npz with the bodies of that sequence")
 
 
 def _refuse_model_options(model: Mapping[str, Any]) -> None:

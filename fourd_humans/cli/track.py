@@ -30,6 +30,7 @@ LEVEL_HELP = """Put people upright on a floor: auto where the direction of gravi
 frame, or the camera's pitch, downwards, in degrees.  [default: auto]"""
 STOPPING = "Stopping: finishing frames in progress and keeping the results (Ctrl-C again to quit at once)."
 BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier results instead of detecting them."
+BODIES_HELP = "Read bodies from results (ours or PHALP's) or an npz instead of recovering them."
 
 
 @click.command()
@@ -48,6 +49,7 @@ BOXES_HELP = "Read people's boxes from a MOT text file, a COCO json or earlier r
 @click.option("--model", type=click.Choice(["lite", "paper", "auto"]), help=MODEL_HELP)
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
 @click.option("--boxes", type=click.Path(path_type=Path), metavar="FILE", help=BOXES_HELP)
+@click.option("--bodies", type=click.Path(path_type=Path), metavar="FILE", help=BODIES_HELP)
 @click.option("--start", metavar="WHEN", help="First frame (120) or time (4s, 4.5s, 1:04).")
 @click.option("--end", metavar="WHEN", help="End before this frame or time.")
 @click.option("--focal", type=float, metavar="PIXELS", help="Focal length of the camera.")
@@ -239,6 +241,7 @@ def configuration(
     settings: tuple[str, ...] = (),
     device: str | None = None,
     boxes: Path | None = None,
+    bodies: Path | None = None,
     views: str | None = None,
     focal: float | None = None,
     fov: float | None = None,
@@ -270,6 +273,7 @@ def configuration(
         ("--complete", "motion.complete", complete),
         ("--refine", "motion.refine", refine),
         ("--boxes", "detection", None if boxes is None else {"backend": "precomputed", "boxes": str(boxes)}),
+        ("--bodies", "recovery", None if bodies is None else {"backend": "precomputed", "bodies": str(bodies)}),
     ):
         if value is not None:
             try:

@@ -6,21 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fourd_humans.settings import Integer, Precision, Settings
+from fourd_humans.settings import Integer, Precision, Settings, Share
 
 
 class LandmarkSettings(Settings):
     """See `recovery.landmarks.recovery.LandmarkRecovery`."""
 
     backend: Literal["landmarks"] = "landmarks"
-    """landmarks (lite) or hmr2 (paper)."""
+    """landmarks (lite), hmr2 (paper), or precomputed: bodies from a file."""
 
 
 class HMR2Settings(Settings):
     """See `recovery.hmr2.stage.HMR2Recovery`."""
 
     backend: Literal["hmr2"] = "hmr2"
-    """landmarks (lite) or hmr2 (paper)."""
+    """landmarks (lite), hmr2 (paper), or precomputed: bodies from a file."""
     batch_size: Annotated[Integer, Field(ge=1, le=4096)] | None = None
     """People at once; null: as many as fit into the GPU's free memory."""
     checkpoint: str | None = None
@@ -33,4 +33,17 @@ class HMR2Settings(Settings):
     """Blur before shrinking crops, as the released image demo does."""
 
 
-AnyRecoverySettings = Annotated[LandmarkSettings | HMR2Settings, Field(discriminator="backend")]
+class PrecomputedBodySettings(Settings):
+    """See `recovery.precomputed.PrecomputedRecovery`."""
+
+    backend: Literal["precomputed"] = "precomputed"
+    """landmarks (lite), hmr2 (paper), or precomputed: bodies from a file."""
+    bodies: str | None = None
+    """File of bodies: earlier results, PHALP's, or an npz."""
+    min_overlap: Share = 0.5
+    """Least overlap (IoU) of a detected box with the box of the file's person."""
+
+
+AnyRecoverySettings = Annotated[
+    LandmarkSettings | HMR2Settings | PrecomputedBodySettings, Field(discriminator="backend")
+]

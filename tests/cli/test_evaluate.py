@@ -177,11 +177,12 @@ def test_tracking_of_text_files(run, mot, tmp_path):
     assert rows["all"]["MOTA"] == pytest.approx(50)
 
 
-def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tmp_path, monkeypatch):
+@pytest.fixture
+def tracked(monkeypatch):
+    """The names of the sequences tracked so far, by a tracker that finds one person where the ground truth has them."""
     done = []
 
     def track(source, output, **options):
-        """Finds one person where the ground truth has them."""
         done.append(source.name)
         with ResultWriter(output / f"{source.name}.pkl", folder=source.path) as writer:
             for frame in source:
@@ -199,13 +200,37 @@ def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tm
 
     monkeypatch.setattr("fourd_humans.batch.work.track", track)
     monkeypatch.setattr("fourd_humans.batch.work.loaded", lambda make, config: None)
+    return done
+
+
+def test_tracking_runs_a_model_over_the_sequences_that_are_not_done(run, mot, tmp_path, tracked):
     result = run("tracking", "mot", mot, "--sequence", "A")
     assert result.exit_code == 0, result.output
     result = run("tracking", "mot", mot)
     assert result.exit_code == 0, result.output
-    assert done == ["A", "B"]
+    assert tracked == ["A", "B"]
     assert report(tmp_path, "tracking-mot")["rows"][-1]["HOTA"] == pytest.approx(100)
     complains(run("tracking", "mot", mot, "--set", "tracking.max_age=9"), 2, "other settings")
+
+
+def test_tracking_compares_recoveries(run, mot, tmp_path, tracked, monkeypatch):
+    configs = []
+    monkeypatch.setattr("fourd_humans.batch.work.loaded", lambda make, config: configs.append(config))
+    for name, suffix in (("ours", ".pkl"), ("theirs", ".npz")):
+        (tmp_path / name).mkdir()
+        for sequence in "AB":
+            (tmp_path / name / f"{sequence}{suffix}").write_bytes(b"bodies")
+    recoveries = [("--recovery", name, tmp_path / name) for name in ("ours", "theirs")]
+    result = run("tracking", "mot", mot, *sum(recoveries, ()))
+    assert result.exit_code == 0, result.output
+    assert [row["recovery"] for row in report(tmp_path, "tracking-mot")["rows"]] == ["ours", "theirs"]
+    files = [tmp_path / "ours" / "A.pkl", tmp_path / "ours" / "B.pkl", tmp_path / "theirs" / "A.npz"]
+    assert [config.recovery.bodies for config in configs[:3]] == list(map(str, files))
+    (first, other) = (config.model_copy(update={"recovery": None}) for config in configs[1:3])
+    assert first == other
+    (tmp_path / "theirs" / "B.npz").unlink()
+    complains(run("tracking", "mot", mot, "--recovery", "new", tmp_path / "theirs"), 2, "neither B.pkl nor B.npz")
+    complains(run("tracking", "mot", mot, *recoveries[0], *recoveries[0]), 2, "a name of its own")
 
 
 def test_tracking_of_posetrack_json(run, tmp_path):
