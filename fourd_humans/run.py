@@ -35,13 +35,12 @@ from fourd_humans.motion.shots import ShotEstimator
 from fourd_humans.people import Detections, Frame, Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
-from fourd_humans.rendering.video import render_video
+from fourd_humans.rendering.video import open_writer, render_video, rendered_suffix
 from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of, read_frames
 from fourd_humans.tracking.buffer import empty_frame
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.images import read_image
 from fourd_humans.video.source import Source, open_source
-from fourd_humans.video.writer import VideoWriter
 from fourd_humans.weights import weight_files
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ IMAGES_IN_PART = 32  # images of `recover_boxes` in one file
 class TrackResult:
     """What a run made.
 
-    results: the pickle. video: the rendered video, or None.
+    results: the pickle. video: the rendered video (of one image: picture), or None.
     frames: how many were written; skipped: how many of them could not be used.
     exports: files for other programs, where the command was asked for them.
     people: for each identity, in how many frames the person was seen. rejected: why detections were not used, counted.
@@ -109,6 +108,8 @@ def track(
     observe: Observe = Pipeline.observe,
 ) -> TrackResult:
     """Track everybody in a video, a folder of images or one image; write ``NAME.pkl`` and, with `render`, ``NAME.mp4``.
+
+    One image is rendered into ``NAME.jpg``.
 
     pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
     actions: also recognise what everybody does, into ``NAME_actions.csv`` and ``.json`` and into the rendered video,
@@ -291,9 +292,7 @@ def draw(
         for note in levelled.notes:
             log.warning("%s", note)
         level_frames = {frame.index: frame for frame in levelled.tracklets}
-    audio = None if source.is_image else source.path
-    size = renderer.output_size(source.size)
-    with VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality) as writer:
+    with open_writer(source, path, renderer.output_size(source.size), quality) as writer:
         return render_video(
             source,
             tracklets,
@@ -335,7 +334,8 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
             pass
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder with --output") from error
-    results, video = folder / f"{source.name}.pkl", folder / f"{source.name}.mp4" if render else None
+    results = folder / f"{source.name}.pkl"
+    video = folder / f"{source.name}{rendered_suffix(source)}" if render else None
     for path in filter(None, (results, video)):
         if path.exists() and path.resolve() == Path(source.path).resolve():
             raise UsageError(f"{path} is the source itself; choose another folder with --output")
@@ -369,14 +369,7 @@ class _Drawing:
         self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
         self._error: Exception | None = None
         first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if results else None
-        self._writer = VideoWriter(
-            path,
-            source.frame_rate,
-            renderer.output_size(source.size),
-            audio_from=None if source.is_image else source.path,
-            quality=quality,
-            resume_at=first,
-        )
+        self._writer = open_writer(source, path, renderer.output_size(source.size), quality, resume_at=first)
         self._earlier: list[TrackedFrame] = []
         if results is not None:
             self._earlier = load_frames(partial_of(results), after=self._writer.last_time)

@@ -17,7 +17,7 @@ from fourd_humans.errors import UsageError
 @click.argument("source", metavar="VIDEO", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-    help="The video to write.  [default: RESULTS with .mp4 for its ending]",
+    help="The video to write.  [default: RESULTS with .mp4 for its ending; .jpg for one image]",
 )  # fmt: skip
 @click.option("--views", metavar="LIST", help="What to show: overlay, side, top, separated by commas.")
 @click.option("--alpha", type=float, metavar="SHARE", help="Opacity of the bodies, 0 to 1.")
@@ -62,7 +62,12 @@ def render(
     config = default_config() if config_file is None else load_config(config_file)
     config = merge(config, {"render": {key: value for key, value in options.items() if value is not None}})
     config = apply_settings(config, settings)
-    output = output or results.with_suffix(".mp4")
+
+    from fourd_humans.rendering.video import rendered_suffix
+    from fourd_humans.video import open_source
+
+    opened = open_source(source)
+    output = output or results.with_suffix(rendered_suffix(opened))
     if output.exists() and output.resolve() in (results.resolve(), source.resolve()):
         raise UsageError(f"{output} is an input; choose another file with --output")
     if output.exists() and not overwrite:
@@ -74,12 +79,10 @@ def render(
     from fourd_humans.body.model import BodyModel
     from fourd_humans.results import load_tracklets
     from fourd_humans.run import draw
-    from fourd_humans.video import open_source
 
     tracklets = load_tracklets(results)
     labels = {} if actions_file is None else read_labels(actions_file)
     texts = texts_by_frame(labels, (frame.index for frame in tracklets))
-    opened = open_source(source)
     shape_spaces = {frame.bodies.shape_space for frame in tracklets if len(frame)}
     smpl = checkpoints.find("smpl") if SMPL in shape_spaces else None
     body_model = BodyModel.open_body() if smpl is None else BodyModel.from_file(smpl)

@@ -40,7 +40,7 @@ BODIES_HELP = "Read bodies from results (ours or PHALP's) or an npz instead of r
 @click.option("--views", metavar="LIST", help="What the rendered video shows: overlay, side, top, separated by commas.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("outputs"), show_default=True, metavar="DIR",
-    help="Folder for NAME.pkl and NAME.mp4.",
+    help="Folder for NAME.pkl and NAME.mp4 (of one image: NAME.jpg).",
 )  # fmt: skip
 @click.option(
     "--export", "exports", metavar="LIST", help="Also write the results in these formats, as glb,bvh: see 'export'."

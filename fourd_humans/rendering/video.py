@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.errors import FourDHumansError
+from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame, TrackedFrame
 from fourd_humans.video.frames import Source
+from fourd_humans.video.images import WRITTEN_SUFFIXES, ImageWriter
 from fourd_humans.video.read_ahead import read_ahead
 from fourd_humans.video.writer import VideoWriter
 
@@ -20,7 +22,27 @@ AHEAD = 2  # images that may wait between reading and drawing, and between drawi
 Draw = Callable[[NDArray[np.uint8], TrackedFrame], NDArray[np.uint8]]
 
 
-def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter, draw: Draw) -> int:
+def rendered_suffix(source: Source) -> str:
+    """What a source is rendered into: a video, or for one image a picture."""
+    return ".jpg" if source.is_image else ".mp4"
+
+
+def open_writer(
+    source: Source, path: Path, size: tuple[int, int], quality: int, resume_at: float | None = None
+) -> VideoWriter | ImageWriter:
+    """What writes the pictures of `source`, (height, width) each, into `path`; see `VideoWriter`.
+
+    Raises: UsageError where `path` names a picture and the source is more than one.
+    """
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        audio = source.path if source.has_audio else None
+        return VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality, resume_at=resume_at)
+    if not source.is_image:
+        raise UsageError(f"{path} would be a picture, but {source.path} has many frames; give a name that ends in .mp4")
+    return ImageWriter(path)
+
+
+def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWriter | ImageWriter, draw: Draw) -> int:
     """Draw `frames`, which are in order, over their images from `source` into `writer`; returns how many were drawn.
 
     Reading, drawing and writing each have a thread, with a few pictures between them, however long the video is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )  # also some that Pillow may not read: FFmpeg would take a phone's picture for a video of its tiles
 TIFF_BITS = 258  # the tag that tells the bits of a sample
+WRITTEN_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp"})
 FOLDER_FRAME_RATE = 30.0
 """Frames per second of a folder of images, which says nothing about time."""
 
@@ -99,6 +101,36 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise FourDHumansError(f"cannot read the image {path}: {reason}") from error
+
+
+class ImageWriter:
+    """Writes one picture where `VideoWriter` writes many: the file has its name once it is whole.
+
+    path: ending in one of `WRITTEN_SUFFIXES`; one that exists is replaced.
+
+    Raises: FourDHumansError where the file cannot be written.
+    """
+
+    last_time: float | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, image: NDArray[np.uint8], time: float) -> None:
+        """Write the picture: (H, W, 3) RGB."""
+        partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        try:
+            Image.fromarray(image).save(partial, quality=95)
+            os.replace(partial, self.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise FourDHumansError(f"cannot write the image {self.path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
 
 
 def _as_bytes(grey: NDArray[np.integer], image: Image.Image) -> NDArray[np.uint8]:

@@ -132,6 +132,20 @@ def test_one_image_is_a_source(run, tmp_path, person):
     assert result.exit_code == 0, result.output
     (frame,) = joblib.load(output / "picture.pkl").values()
     assert len(frame["tid"]) >= 2
+    drawn = cv2.imread(str(output / "picture.jpg"))[..., ::-1]
+    difference = np.abs(drawn.astype(int) - person).max(axis=2)
+    x, y, width, height = frame["bbox"][0].astype(int)
+    middle = difference[y + height // 3 : y + height // 2, x + width // 3 : x + 2 * width // 3]
+    assert np.median(middle) > 40  # a coloured body
+    assert np.median(difference) < 6  # and elsewhere the picture
+    assert sorted(path.suffix for path in output.iterdir()) == [".jpg", ".json", ".pkl"]
+
+
+def test_a_video_is_not_rendered_into_a_picture(run, tmp_path):
+    result, output = run(TWO_PEOPLE, "--end", 6)
+    assert result.exit_code == 0, result.output
+    command = ["render", str(output / "two_people.pkl"), TWO_PEOPLE, "--output", str(tmp_path / "drawn.png")]
+    complains(CliRunner().invoke(main, command), 2, "drawn.png", ".mp4")
 
 
 def test_a_folder_of_images_may_be_grey_or_transparent(run, tmp_path, person):
@@ -157,10 +171,14 @@ def test_nobody_in_the_video_is_no_failure(run, tmp_path):
 
 @pytest.mark.parametrize("size", [(1, 1), (67, 35)])
 def test_tiny_and_odd_sizes_pass(run, tmp_path, size):
-    cv2.imwrite(str(tmp_path / "small.png"), np.full((*size, 3), 127, np.uint8))
-    result, output = run(tmp_path / "small.png", "--render")
+    (tmp_path / "small").mkdir()
+    cv2.imwrite(str(tmp_path / "small" / "1.png"), np.full((*size, 3), 127, np.uint8))
+    result, output = run(tmp_path / "small", "--render")
     assert result.exit_code == 0, result.output
     assert (output / "small.mp4").exists()
+    result, output = run(tmp_path / "small" / "1.png", "--render")
+    assert result.exit_code == 0, result.output
+    assert cv2.imread(str(output / "1.jpg")).shape[:2] == tuple(side + side % 2 for side in size)
 
 
 @pytest.mark.slow
