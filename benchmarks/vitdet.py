@@ -61,21 +61,16 @@ class PlainAttention(Attention):
         return bias_h, bias_w
 
 
-class WidenedAttention(PlainAttention):
-    """Relative positions as further channels of queries and (one-hot) keys, so that no bias has to be stored."""
+class StoredBiasAttention(PlainAttention):
+    """Relative positions as a bias on the scores, stored for all pairs of tokens."""
 
     def weighted(self, q: Tensor, k: Tensor, v: Tensor, h: int, w: int) -> Tensor:
-        row = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
-        column = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
-        terms = [bias.flatten(1, 2) for bias in self.position_terms(q, h, w)]
-        wide_q = torch.cat([q * q.shape[-1] ** -0.5, *terms], -1)
-        wide_k = torch.cat([k, torch.cat([row, column], -1).expand(len(k), -1, -1)], -1)
-        wide_v = functional.pad(v, (0, h + w))  # kernels without a bias want all three equally wide
-        y = functional.scaled_dot_product_attention(wide_q[:, None], wide_k[:, None], wide_v[:, None], scale=1.0)
-        return y[:, 0, :, : v.shape[-1]]
+        bias_h, bias_w = self.position_terms(q, h, w)
+        bias = (bias_h[..., :, None] + bias_w[..., None, :]).view(-1, 1, h * w, h * w)
+        return functional.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]
 
 
-FORMS: dict[str, type[Attention]] = {"plain": PlainAttention, "widened": WidenedAttention, "ours": Attention}
+FORMS: dict[str, type[Attention]] = {"plain": PlainAttention, "stored": StoredBiasAttention, "ours": Attention}
 
 
 def build(depth: int) -> ViTDet:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 Float = NDArray[np.float32]
 Index = int | slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]
@@ -30,6 +33,7 @@ class Frame:
     name: the file name (folders of images) or a zero-padded number (videos); unique within the source.
     image: (H, W, 3) RGB uint8.
     focal_length: in pixels, where the source's tags tell it.
+    pixels: the image as a tensor on the networks' device, where the stages share a copy of it.
     """
 
     index: int
@@ -37,6 +41,7 @@ class Frame:
     name: str
     image: NDArray[np.uint8]
     focal_length: float | None = None
+    pixels: torch.Tensor | None = field(default=None, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -25,6 +25,7 @@ Number = Annotated[float, BeforeValidator(_no_boolean)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Pixels = Annotated[Number, Field(ge=0, le=100_000)]
 Precision = Literal["float32", "bfloat16", "float16"]
+PrecisionOrAuto = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Settings(BaseModel):

@@ -35,6 +35,7 @@ LAYERS = [
     ["files"],
     ["geometry", "video"],
     ["people"],
+    ["devices"],
     ["settings"],
     ["errors"],
 ]

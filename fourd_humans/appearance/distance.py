@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
+from fourd_humans.devices import Batches, download, float32_convolutions, in_stream, own_stream, upload
 from fourd_humans.people import TEXTURE_SIZE, Float
 
 EMBEDDING_SCALE = 1000.0
@@ -32,29 +34,44 @@ PRIOR_AREA = 0.02  # square metres visible in both that weigh as much as the pri
 class EncoderDistance:
     """The released distance: both textures, restricted to the texels visible in both, are encoded and compared.
 
-    batch_size: pairs embedded at a time, which bounds the memory.
+    batch_size: pairs embedded at a time, which bounds the memory; halved where it runs out.
     """
 
-    def __init__(self, encoder: TextureEncoder, device: torch.device | str = "cpu", batch_size: int = 4) -> None:
-        self.encoder = encoder.to(device).eval()
-        self.device = device
-        self.batch_size = batch_size
+    def __init__(
+        self, encoder: TextureEncoder, device: torch.device | str = "cpu", batch_size: int | None = None
+    ) -> None:
+        self.device = torch.device(device)
+        self.encoder = encoder.to(self.device).eval()
+        on_gpu = self.device.type == "cuda"
+        self._batches = Batches(batch_size or (16 if on_gpu else 4), "pairs of people to compare", "try --device cpu")
+        self._stream = own_stream(self.device)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(
         self, tracks: Sequence[NDArray], detections: Sequence[NDArray], pairs: NDArray[np.integer]
     ) -> NDArray[np.float64]:
         """(K,) distances of the pairs (K, 2) of indices into textures (4, 256, 256)."""
-        distances = [np.zeros(0)]
-        for start in range(0, len(pairs), self.batch_size):
-            chunk = pairs[start : start + self.batch_size]
-            old = torch.from_numpy(np.stack([tracks[i] for i, _ in chunk])).to(self.device)
-            new = torch.from_numpy(np.stack([detections[j] for _, j in chunk])).to(self.device)
-            seen = (old[:, 3:] > 0.5) & (new[:, 3:] > 0.5)
-            embeddings = self.encoder(torch.cat([old * seen, new * seen])).flatten(1) / EMBEDDING_SCALE
-            difference = embeddings[: len(chunk)] - embeddings[len(chunk) :]
-            distances.append(DISTANCE_SCALE * difference.square().sum(1).cpu().numpy().astype(np.float64))
-        return np.concatenate(distances)
+        if not len(pairs):
+            return np.zeros(0)
+        with in_stream(self._stream), float32_convolutions():
+            (old, old_rows), (new, new_rows) = (
+                self._upload(textures, pairs[:, side]) for side, textures in enumerate((tracks, detections))
+            )
+
+            def work(batch: Sequence[int]) -> Tensor:
+                part = slice(batch[0], batch[-1] + 1)
+                first, second = old[old_rows[part]], new[new_rows[part]]
+                seen = (first[:, 3:] > 0.5) & (second[:, 3:] > 0.5)
+                embeddings = self.encoder(torch.cat([first * seen, second * seen])).flatten(1) / EMBEDDING_SCALE
+                return (embeddings[: len(batch)] - embeddings[len(batch) :]).square().sum(1)
+
+            squares = download({"squares": torch.cat(self._batches.run(range(len(pairs)), work))})["squares"]
+        return DISTANCE_SCALE * squares.astype(np.float64)
+
+    def _upload(self, textures: Sequence[NDArray], indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+        """The textures at these indices, each once, and the row that each index finds its own in."""
+        used, rows = np.unique(indices, return_inverse=True)
+        return upload(np.stack([textures[i] for i in used]), self.device), upload(rows, self.device)
 
 
 class ColourDistance:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from fourd_humans import checkpoints
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
@@ -172,39 +173,51 @@ class Detectron2ViTDet(nn.Module):
     def detect(
         self,
         features: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         *,
         score_threshold: float,
         nms_threshold: float = 0.5,
         classes: Sequence[int] | None = None,
         max_detections: int = 100,
-    ) -> list[Instances]:
-        """See `ViTDet.detect`."""
+        rounds: int | None = None,
+    ) -> Instances:
+        """See `ViTDet.detect`; `rounds` has no meaning here, and detectron2 waits for the device."""
         from detectron2.structures import ImageList
 
         maps = dict(zip(LEVELS, features, strict=True))
         height, width = (STRIDES[0] * side for side in features[0].shape[-2:])
-        pictures = ImageList(features[0].new_zeros(len(sizes), 0, height, width), [tuple(size) for size in sizes])
+        of_images = [(int(h), int(w)) for h, w in sizes.tolist()]
+        pictures = ImageList(features[0].new_zeros(len(sizes), 0, height, width), of_images)
         last = self.model.roi_heads.box_predictor[-1]
         last.test_score_thresh, last.test_nms_thresh = score_threshold, nms_threshold
         last.test_topk_per_image = max_detections
         proposals, _ = self.model.proposal_generator(pictures, maps)
         # The public method would go on to the masks of everything that is found.
         found = self.model.roi_heads._forward_box(maps, proposals)
-        results = [Instances(each.pred_boxes.tensor, each.scores, each.pred_classes) for each in found]
-        if classes is None:
-            return results
-        return [each[torch.isin(each.classes, each.classes.new_tensor(list(classes)))] for each in results]
+        wanted = [
+            torch.ones_like(each.scores, dtype=torch.bool)
+            if classes is None
+            else torch.isin(each.pred_classes, each.pred_classes.new_tensor(list(classes)))
+            for each in found
+        ]
+        return Instances(
+            pad_sequence([each.pred_boxes.tensor[w] for each, w in zip(found, wanted, strict=True)], batch_first=True),
+            pad_sequence([each.scores[w] for each, w in zip(found, wanted, strict=True)], batch_first=True),
+            pad_sequence([each.pred_classes[w] for each, w in zip(found, wanted, strict=True)], batch_first=True),
+            torch.ones(len(found), dtype=torch.bool, device=sizes.device),
+        )
 
-    def masks(self, features: Sequence[Tensor], found: Sequence[Instances]) -> list[Tensor]:
+    def masks(self, features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor:
         """See `ViTDet.masks`."""
         from detectron2.structures import Boxes
         from detectron2.structures import Instances as TheirInstances
 
         maps = dict(zip(LEVELS, features, strict=True))
         size = tuple(STRIDES[0] * side for side in features[0].shape[-2:])
-        given = [
-            TheirInstances(size, pred_boxes=Boxes(each.boxes), pred_classes=each.classes, scores=each.scores)
-            for each in found
-        ]
-        return [each.pred_masks[:, 0].float() for each in self.model.roi_heads.forward_with_given_boxes(maps, given)]
+        rows = [torch.nonzero(pictures == i)[:, 0] for i in range(len(features[0]))]
+        given = [TheirInstances(size, pred_boxes=Boxes(boxes[r]), pred_classes=classes[r]) for r in rows]
+        found = self.model.roi_heads.forward_with_given_boxes(maps, given)
+        masks = boxes.new_zeros(len(boxes), 28, 28)
+        for r, each in zip(rows, found, strict=True):
+            masks[r] = each.pred_masks[:, 0].float()
+        return masks

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fourd_humans.settings import Integer, Pixels, Precision, Settings, Share
+from fourd_humans.settings import Integer, Pixels, Precision, PrecisionOrAuto, Settings, Share
 
 
 class DetectorSettings(Settings):
@@ -53,8 +53,10 @@ class _ViTDetFields(DetectorSettings):
     """Longer side of the picture that the network sees, in pixels: a multiple of 32."""
     category: Annotated[Integer, Field(ge=0, le=79)] = 0
     """COCO class to detect, 0 being people."""
-    precision: Precision = "float32"
-    """Of the network's matrix products: float32, bfloat16 or float16; bfloat16 suits GPUs."""
+    precision: PrecisionOrAuto = "auto"
+    """Of the backbone: float32, bfloat16 or float16; auto: bfloat16 on CUDA GPUs, float32 elsewhere."""
+    head_precision: Precision = "float32"
+    """Of proposals, boxes and masks: float32, bfloat16 or float16."""
     compile: bool = False
     """Use torch.compile for the backbone: minutes at the start, faster afterwards."""
     checkpoint: str | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fourd_humans.settings import Integer, Precision, Settings, Share
+from fourd_humans.settings import Integer, PrecisionOrAuto, Settings, Share
 
 
 class LandmarkSettings(Settings):
@@ -25,8 +25,8 @@ class HMR2Settings(Settings):
     """People at once; null: as many as fit into the GPU's free memory."""
     checkpoint: str | None = None
     """File with other weights; null: the installed HMR 2.0b, or else 2.0a."""
-    precision: Precision = "float32"
-    """Of the image encoder: float32, bfloat16 or float16; bfloat16 suits GPUs."""
+    precision: PrecisionOrAuto = "auto"
+    """Of the image encoder: float32, bfloat16 or float16; auto: bfloat16 on CUDA GPUs, float32 elsewhere."""
     compile: bool = False
     """Use torch.compile: a minute or more at the start, faster afterwards."""
     antialias: bool = False

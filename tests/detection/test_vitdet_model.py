@@ -1,5 +1,7 @@
 """ViTDet against what detectron2 computes with the same small weights, and its parts against plain definitions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from fourd_humans.detection.vitdet.model import vitdet_h
 from fourd_humans.detection.vitdet.rpn import RegionProposals
 
 SIZE = (200, 240)
+SIZES = torch.tensor([SIZE], dtype=torch.float32)
 THRESHOLD = 0.012
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 1e-4  # pixels and probability
 
@@ -34,9 +37,22 @@ def features(small_vitdet, image):
         return small_vitdet.features([image])
 
 
+def picture(found, index: int = 0) -> SimpleNamespace:
+    """The detections of one picture, without those that only fill up the tensors, as arrays."""
+    there = found.scores[index] > 0
+    return SimpleNamespace(
+        **{name: getattr(found, name)[index][there].numpy() for name in ("boxes", "scores", "classes")}
+    )
+
+
+def masks_of(model, features, found) -> np.ndarray:
+    boxes, classes = torch.from_numpy(found.boxes), torch.from_numpy(found.classes)
+    return model.masks(features, boxes, torch.zeros(len(boxes), dtype=torch.long), classes).numpy()
+
+
 def frame_boxes(found, reference) -> np.ndarray:
     height, width = reference["output_size"]
-    return found.boxes.numpy() * np.array([width / SIZE[1], height / SIZE[0]] * 2, np.float32)
+    return found.boxes * np.array([width / SIZE[1], height / SIZE[0]] * 2, np.float32)
 
 
 def match(found, reference) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +62,7 @@ def match(found, reference) -> tuple[np.ndarray, np.ndarray]:
     class, and not by rank.
     """
     distance = np.abs(frame_boxes(found, reference)[:, None] - reference["boxes"]).max(-1)
-    distance[found.classes.numpy()[:, None] != reference["classes"]] = 1e6
+    distance[found.classes[:, None] != reference["classes"]] = 1e6
     ours, theirs = linear_sum_assignment(distance)
     assert len(ours) == len(found.scores) == len(reference["scores"])
     indices = ours[np.argsort(theirs)]
@@ -70,15 +86,17 @@ def test_features(features, reference_features):
 
 def test_proposals(small_vitdet, features, vitdet_reference):
     with torch.inference_mode():
-        ((boxes, logits),) = small_vitdet.proposal_generator(features, [SIZE])
+        boxes, logits, certain = small_vitdet.proposal_generator(features, SIZES)
+    assert certain.all()
+    boxes, logits = boxes[0], logits[0]
     np.testing.assert_allclose(boxes, vitdet_reference["proposal_boxes"], atol=1e-4 * max(SIZE))
     np.testing.assert_allclose(logits, vitdet_reference["proposal_logits"], rtol=1e-4, atol=1e-5)
 
 
 def test_detections_and_masks_from_the_same_features(small_vitdet, reference_features, vitdet_reference):
     with torch.inference_mode():
-        (found,) = small_vitdet.detect(reference_features, [SIZE], score_threshold=THRESHOLD)
-        (probabilities,) = small_vitdet.masks(reference_features, [found])
+        found = picture(small_vitdet.detect(reference_features, SIZES, score_threshold=THRESHOLD))
+        probabilities = masks_of(small_vitdet, reference_features, found)
     indices, difference = match(found, vitdet_reference)
     assert difference.max() <= BOX_TOLERANCE
     np.testing.assert_allclose(found.scores[indices], vitdet_reference["scores"], atol=SCORE_TOLERANCE)
@@ -88,7 +106,7 @@ def test_detections_and_masks_from_the_same_features(small_vitdet, reference_fea
     size = tuple(vitdet_reference["output_size"])
     width = int(vitdet_reference["mask_width"])
     expected = np.unpackbits(vitdet_reference["masks"], axis=-1)[..., :width].astype(bool)
-    pairs = zip(probabilities.numpy()[indices], boxes, strict=True)
+    pairs = zip(probabilities[indices], boxes, strict=True)
     ours = np.stack([paste(over_box, box, size).full() for over_box, box in pairs])
     agreement = (ours == expected).mean((1, 2))
     assert agreement.min() >= 0.999
@@ -99,7 +117,7 @@ def test_detections_from_the_image(small_vitdet, features, vitdet_reference):
     """The random weights of the heads magnify rounding: an attention that sums in another order moves a few boxes by
     up to 0.2 pixel. The reference itself is no nearer to the same computed in double precision."""
     with torch.inference_mode():
-        (found,) = small_vitdet.detect(features, [SIZE], score_threshold=THRESHOLD)
+        found = picture(small_vitdet.detect(features, SIZES, score_threshold=THRESHOLD))
     indices, difference = match(found, vitdet_reference)
     assert (difference <= 0.05).sum() >= 97
     assert difference.max() <= 0.5
@@ -120,14 +138,15 @@ def test_proposals_are_suppressed_from_an_overlap_of_0_7_on():
     nothing = (torch.full((1, 3), -torch.inf), torch.zeros(1, 3, 4))
     of_levels = iter([(torch.tensor([[3.0, 2.0, 1.0]]), deltas[None]), *[nothing] * 4])
     proposals.rpn_head.forward = lambda feature: next(of_levels)
-    ((kept, logits),) = proposals(features, [(200, 200)])
-    assert logits.tolist() == [3, 2]
-    torch.testing.assert_close(kept, boxes[:2], rtol=0, atol=1e-3)
+    kept, logits, _ = proposals(features, torch.full((1, 2), 200.0))
+    assert logits[0, :2].tolist() == [3, 2]
+    assert (logits[0, 2:] == -torch.inf).all()
+    torch.testing.assert_close(kept[0, :2], boxes[:2], rtol=0, atol=1e-3)
 
 
 def test_only_the_wanted_classes(small_vitdet, reference_features, vitdet_reference):
     with torch.inference_mode():
-        (found,) = small_vitdet.detect(reference_features, [SIZE], score_threshold=THRESHOLD, classes=[65])
+        found = picture(small_vitdet.detect(reference_features, SIZES, score_threshold=THRESHOLD, classes=[65]))
     assert set(found.classes.tolist()) == {65}
     expected = vitdet_reference["scores"][vitdet_reference["classes"] == 65]
     np.testing.assert_allclose(found.scores[: len(expected)], expected, atol=SCORE_TOLERANCE)
@@ -135,30 +154,30 @@ def test_only_the_wanted_classes(small_vitdet, reference_features, vitdet_refere
 
 def test_a_batch_is_its_pictures_one_by_one(small_vitdet, image):
     pictures = [image, image[:, 20:190, 10:100].flip(2)]
-    sizes = [picture.shape[1:] for picture in pictures]
+    sizes = torch.tensor([each.shape[1:] for each in pictures], dtype=torch.float32)
     with torch.inference_mode():
         together = small_vitdet.detect(small_vitdet.features(pictures), sizes, score_threshold=0.05)
-        for picture, size, expected in zip(pictures, sizes, together, strict=True):
-            (alone,) = small_vitdet.detect(small_vitdet.features([picture]), [size], score_threshold=0.05)
-            assert len(alone.scores) == len(expected.scores)
-            torch.testing.assert_close(alone.scores, expected.scores, atol=1e-3, rtol=0)
+        for i, each in enumerate(pictures):
+            alone = small_vitdet.detect(small_vitdet.features([each]), sizes[i : i + 1], score_threshold=0.05)
+            assert len(picture(alone).scores) == len(picture(together, i).scores)
+            np.testing.assert_allclose(picture(alone).scores, picture(together, i).scores, atol=1e-3, rtol=0)
 
 
 def test_nothing_found_gives_empty_boxes_and_masks(small_vitdet, reference_features):
     with torch.inference_mode():
-        found = small_vitdet.detect(reference_features, [SIZE], score_threshold=0.99)
-        (probabilities,) = small_vitdet.masks(reference_features, found)
-    assert found[0].boxes.shape == (0, 4)
+        found = picture(small_vitdet.detect(reference_features, SIZES, score_threshold=0.99))
+        probabilities = masks_of(small_vitdet, reference_features, found)
+    assert found.boxes.shape == (0, 4)
     assert probabilities.shape == (0, 28, 28)
 
 
 def test_reduced_precision_stays_near(small_vitdet, image, reference_features):
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         features = small_vitdet.features([image])
-        (found,) = small_vitdet.detect(features, [SIZE], score_threshold=THRESHOLD)
+        found = picture(small_vitdet.detect(features, SIZES, score_threshold=THRESHOLD))
     for ours, theirs in zip(features, reference_features, strict=True):
         assert (ours - theirs).abs().mean() < 0.05 * theirs.abs().mean()
-    assert found.boxes.dtype == torch.float32
+    assert found.boxes.dtype == np.float32
 
 
 def plain_attention(attention: Attention, x: torch.Tensor) -> torch.Tensor:
@@ -211,7 +230,7 @@ def test_deltas_move_stretch_and_are_bounded():
     box = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
     moved = apply_deltas(torch.tensor([[1.0, -1.0, 5 * np.log(2.0), 100.0]]), box, (10.0, 5.0))
     np.testing.assert_allclose(moved, [[22 - 20, 36 - 1250, 22 + 20, 36 + 1250]], rtol=1e-5)
-    np.testing.assert_allclose(clip(moved, (50, 40)), [[2, 0, 40, 50]], rtol=1e-5)
+    np.testing.assert_allclose(clip(moved[None], torch.tensor([[50.0, 40.0]]))[0], [[2, 0, 40, 50]], rtol=1e-5)
 
 
 def test_boxes_are_read_from_the_level_of_their_size():
@@ -219,7 +238,7 @@ def test_boxes_are_read_from_the_level_of_their_size():
     features = [torch.randn(1, 2, side, side) for side in (256, 128, 64, 32, 16)]
     sides = [40.0, 111.9, 112.1, 224.0, 447.0, 900.0]
     boxes = torch.tensor([[3.0, 5.0, 3 + side, 5 + side] for side in sides])
-    pooled = pool(features, [boxes], 7)
+    pooled = pool(features, boxes, torch.zeros(len(boxes), dtype=torch.long), 7)
     for row, level in enumerate([0, 0, 1, 2, 2, 3]):
         expected = roi_align(features[level], [boxes[row : row + 1]], 7, 1 / (4 * 2**level), aligned=True)
         torch.testing.assert_close(pooled[row], expected[0])

@@ -1,6 +1,7 @@
 """The ViTDet stage: frames of any size in, people out, whatever happens on the way."""
 
 import copy
+import dataclasses
 import logging
 import pickle
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
+from fourd_humans.detection.vitdet import stage
 from fourd_humans.detection.vitdet.model import Instances, vitdet_h
 from fourd_humans.detection.vitdet.stage import ViTDetDetector, resize
+from fourd_humans.devices import float32_convolutions
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
 
@@ -116,10 +119,45 @@ def test_frames_of_any_size_in_one_batch(detector):
 def test_three_hundred_people(detector, monkeypatch):
     corners = np.random.default_rng(0).uniform(0, 200, (300, 2)).astype(np.float32)
     boxes = torch.from_numpy(np.concatenate([corners, corners + 20], 1))
-    crowd = Instances(boxes, torch.linspace(0.99, 0.5, 300), torch.full((300,), CATEGORY))
-    monkeypatch.setattr(detector.model, "detect", lambda *args, **options: [crowd])
+    crowd = Instances(
+        boxes[None],
+        torch.linspace(0.99, 0.5, 300)[None],
+        torch.full((1, 300), CATEGORY),
+        torch.ones(1, dtype=torch.bool),
+    )
+    monkeypatch.setattr(detector.model, "detect", lambda *args, **options: crowd)
     (found,) = detector([frame(noise(512, 512))])
     assert len(found) == len(found.masks) == 300
+
+
+def test_masks_of_a_crowd_are_those_of_its_people_one_by_one(detector, monkeypatch, vitdet_reference):
+    """More people than have their masks computed at once."""
+    picture = frame(vitdet_reference["image"])
+    (together,) = detector([picture])
+    monkeypatch.setattr(stage, "MASKS", 3)
+    (in_parts,) = detector([picture])
+    pairs = [(one.full(), other.full()) for one, other in zip(together.masks, in_parts.masks, strict=True)]
+    assert sum(one.any() for one, _ in pairs) > 10
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_shared_copy_of_the_picture_is_used(detector, vitdet_reference):
+    picture = frame(vitdet_reference["image"])
+    black = dataclasses.replace(picture, image=np.zeros_like(picture.image))
+    shared = dataclasses.replace(black, pixels=torch.from_numpy(picture.image))
+    (expected,), (found,) = detector([picture]), detector([shared])
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_suppression_that_is_not_certain_is_repeated_with_more_rounds(detector, vitdet_reference):
+    picture = frame(vitdet_reference["image"])
+    (expected,) = detector([picture])
+    detector._rounds = 1
+    (found,) = detector([picture])
+    assert detector._rounds > 1
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def fail_above(detector, monkeypatch, limit: int) -> list[int]:
@@ -145,14 +183,14 @@ def test_the_batch_is_halved_when_memory_runs_out(detector, monkeypatch, caplog)
         found = detector(frames)
     assert tried == [4, 2, 1, 1, 1, 1, 1]
     assert [len(people) for people in found] == [len(people) for people in expected]
-    assert "detecting in 1 frames at once" in caplog.text
+    assert "1 frames at once" in caplog.text
     detector(frames)
     assert tried[7:] == [1] * 5  # what was learnt is kept
 
 
 def test_memory_that_does_not_hold_one_frame_is_said(detector, monkeypatch):
     fail_above(detector, monkeypatch, 0)
-    with pytest.raises(FourDHumansError, match="even one frame"):
+    with pytest.raises(FourDHumansError, match=r"even one of the frames: try .*detection\.image_size"):
         detector([frame(noise(60, 80))])
 
 
@@ -174,7 +212,7 @@ def test_resizing_is_the_one_of_training():
     image[20:60, 30:90] = 255
     for longer, size in ((64, (64, 36)), (400, (400, 225))):
         expected = np.asarray(image_module.fromarray(image).resize(size, image_module.BILINEAR)).astype(int)
-        ours = resize(image, longer).permute(1, 2, 0).numpy()
+        ours = resize(torch.from_numpy(image), longer).permute(1, 2, 0).numpy()
         assert ours.shape == expected.shape
         assert np.abs(ours - expected).max() <= 1
 
@@ -233,3 +271,31 @@ def test_on_a_gpu(small_vitdet, detector, vitdet_reference, precision):
     (expected,), (found,) = detector([picture]), on_gpu([picture])
     tolerance = 1e-2 if precision == "float32" else 0.1
     np.testing.assert_allclose(found.scores[:10], expected.scores[:10], atol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_nothing_waits_for_the_gpu_before_the_end(small_vitdet, vitdet_reference, precision):
+    """torch raises at every operation that waits, but not where the stage itself waits for its stream."""
+    on_gpu = ViTDetDetector(
+        copy.deepcopy(small_vitdet), "cuda", score_threshold=0.3, min_width=0, min_height=0, category=CATEGORY,
+        image_size=256, precision=precision,
+    )  # fmt: skip
+    pictures = [frame(vitdet_reference["image"], i) for i in range(3)]
+    expected = on_gpu(pictures)  # which also sets up cuDNN and cuBLAS
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = on_gpu(pictures)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [len(people) for people in found] == [len(people) for people in expected]
+
+
+@pytest.mark.gpu
+def test_the_reference_on_a_gpu_in_float32(small_vitdet, detector, vitdet_reference):
+    """No TF32 anywhere: the features agree with the CPU's as float32 does."""
+    image = torch.from_numpy(vitdet_reference["image"]).permute(2, 0, 1)
+    on_gpu = copy.deepcopy(small_vitdet).to("cuda")
+    with torch.inference_mode(), float32_convolutions():
+        for ours, theirs in zip(on_gpu.features([image.cuda()]), small_vitdet.features([image]), strict=True):
+            assert (ours.cpu() - theirs).abs().max() <= 1e-4 * theirs.abs().max()

@@ -126,26 +126,32 @@ class Attention(nn.Module):
         qkv = qkv.view(B, rows, h, columns, w, 3, self.heads, C // self.heads).permute(5, 0, 1, 3, 6, 2, 4, 7)
         q, k, v = qkv.reshape(3, B * rows * columns, self.heads, h * w, C // self.heads)
 
-        positions_h = position_table(self.rel_pos_h, h).to(q.dtype)
-        positions_w = position_table(self.rel_pos_w, w).to(q.dtype)
-        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=position_bias(q, positions_h, positions_w))
+        y = attend(q, k, v, position_table(self.rel_pos_h, h), position_table(self.rel_pos_w, w))
 
         y = y.view(B, rows, columns, self.heads, h, w, C // self.heads).permute(0, 1, 4, 2, 5, 3, 6)
         y = y.reshape(B, rows * h, columns * w, C)[:, :H, :W]
         return self.proj(y)
 
 
-def position_bias(q: Tensor, positions_h: Tensor, positions_w: Tensor) -> Tensor:
-    """What relative positions add to the attention scores.
+def attend(q: Tensor, k: Tensor, v: Tensor, positions_h: Tensor, positions_w: Tensor) -> Tensor:
+    """Attention of (N, heads, h·w, C) queries, keys and values with relative positions.
 
-    q: (N, heads, h·w, C) queries, unscaled; positions_h: (h, h, C) and positions_w: (w, w, C), by query and key row or
-    column. Returns (N, heads, h·w, h·w).
+    positions_h: (h, h, C) and positions_w: (w, w, C), by query and key row or column.
+    A position adds q · R_h[y, key's y] + q · R_w[x, key's x] to a score. Stored for all pairs of tokens that would
+    take gigabytes, and keep the attention from its fastest kernels. Instead q's products with all rows and columns
+    are further channels of q, and which row and column a key lies in, as zeros and a one, further channels of k.
     """
-    h, w = len(positions_h), len(positions_w)
-    grid = q.unflatten(2, (h, w))
-    bias_h = grid @ positions_h.mT  # (N, heads, h, w, key row)
-    bias_w = torch.einsum("nhyxc,xkc->nhyxk", grid, positions_w)
-    return (bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)).reshape(*q.shape[:3], h * w)
+    h, w, channels = len(positions_h), len(positions_w), q.shape[-1]
+    grid, root = q.unflatten(2, (h, w)), channels**0.5  # the scores are divided by the root
+    by_row = grid @ (positions_h * root).to(q.dtype).mT  # (N, heads, h, w, key's row)
+    by_column = torch.einsum("nhyxc,xkc->nhyxk", grid, (positions_w * root).to(q.dtype))
+    row = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
+    column = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
+    wide_q = torch.cat([q, by_row.flatten(2, 3), by_column.flatten(2, 3)], -1)
+    wide_k = torch.cat([k, torch.cat([row, column], -1).expand(*k.shape[:2], -1, -1)], -1)
+    wide_v = functional.pad(v, (0, h + w))  # the kernels want all three equally wide
+    y = functional.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1 / root)
+    return y[..., :channels]
 
 
 def position_table(relative: Tensor, size: int) -> Tensor:

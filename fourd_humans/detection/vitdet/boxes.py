@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from fourd_humans.devices import constant
+
 STRIDES = (4, 8, 16, 32, 64)  # of p2 to p6
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # square root of an anchor's area, one for each of p2 to p6
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
@@ -29,8 +31,8 @@ def anchors(features: Sequence[Tensor]) -> list[Tensor]:
 
 def _anchors_of_level(level: Tensor, stride: int, size: int) -> Tensor:
     height, width = level.shape[-2:]
-    half = torch.tensor(
-        [(size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2) for ratio in ASPECT_RATIOS], device=level.device
+    half = constant(
+        [(size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2) for ratio in ASPECT_RATIOS], level.device
     )
     y = torch.arange(height, device=level.device) * float(stride)
     x = torch.arange(width, device=level.device) * float(stride)
@@ -50,25 +52,26 @@ def apply_deltas(deltas: Tensor, boxes: Tensor, weights: tuple[float, float] = (
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def clip(boxes: Tensor, size: tuple[float, float]) -> Tensor:
-    """Boxes (..., 4) cut to a picture of (height, width)."""
-    height, width = size
-    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
+    """Boxes (B, N, 4) cut to pictures of (height, width), (B, 2)."""
+    return boxes.clamp(min=0).minimum(sizes.flip(1).repeat(1, 2)[:, None])
 
 
-def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], output_size: int) -> Tensor:
-    """(sum of N, C, output_size, output_size) features of each picture's boxes (N, 4), in order.
+def pool(features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, output_size: int) -> Tensor:
+    """(R, C, output_size, output_size) features of regions: boxes (R, 4), each of the picture (R,) with that number.
 
-    Each box is read from the one of p2 to p5 that suits its size: p4 at 224 pixels, one level finer for each halving
-    (Lin et al., Feature Pyramid Networks, equation 1).
+    features: float32, since box corners would lose whole pixels in half precision. Each box is read from the one of p2
+    to p5 that suits its size: p4 at 224 pixels, one level finer for each halving (Lin et al., Feature Pyramid
+    Networks, equation 1).
     """
-    features = [feature.float() for feature in features[:4]]  # box corners lose whole pixels in half precision
-    picture = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
-    regions = torch.cat([picture, torch.cat(list(boxes))], dim=1)
-    side = ((regions[:, 3] - regions[:, 1]) * (regions[:, 4] - regions[:, 2])).sqrt()
-    chosen = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
-    pooled = features[0].new_zeros(len(regions), features[0].shape[1], output_size, output_size)
-    for level, (feature, stride) in enumerate(zip(features, STRIDES, strict=False)):
-        rows = torch.nonzero(chosen == level)[:, 0]
-        pooled[rows] = roi_align(feature, regions[rows], output_size, spatial_scale=1 / stride, aligned=True)
+    side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    chosen = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5)
+    pooled = None
+    for level, (feature, stride) in enumerate(zip(features, STRIDES[:4], strict=False), start=2):
+        # All regions on every level, so that their number is known; on the wrong one without area, which reads nothing.
+        here = boxes.where((chosen == level)[:, None], 0)
+        regions = torch.cat([pictures[:, None].to(boxes.dtype), here], dim=1)
+        read = roi_align(feature, regions, output_size, spatial_scale=1 / stride, aligned=True)
+        pooled = read if pooled is None else pooled.add_(read)
+    assert pooled is not None
     return pooled

@@ -59,21 +59,18 @@ class RegionHeads(nn.Module):
         self.box_predictor = nn.ModuleList(BoxPredictor(box_hidden, classes) for _ in DELTA_WEIGHTS)
         self.mask_head = MaskHead(channels, mask_convolutions, classes)
 
-    def forward(
-        self, features: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Run the stages on all pictures' proposals (N, 4).
+    def forward(self, features: Sequence[Tensor], proposals: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stages on all pictures' proposals (B, N, 4). sizes: (B, 2) height and width of the pictures.
 
-        Returns for each picture the refined boxes (N, 4), clipped to its (height, width), and the class probabilities
-        (N, classes), averaged over the stages.
+        Returns the refined boxes (B, N, 4), clipped, and the class probabilities (B, N, classes), averaged over the
+        stages.
         """
-        counts = [len(p) for p in proposals]
-        boxes = list(proposals)
+        count, per_picture = proposals.shape[:2]
+        pictures = torch.arange(count, device=proposals.device).repeat_interleave(per_picture)
+        boxes = proposals
         probabilities = []
         for head, predictor, weights in zip(self.box_head, self.box_predictor, DELTA_WEIGHTS, strict=True):
-            logits, deltas = predictor(head(pool(features, boxes, POOLED_SIZE)))
-            moved = apply_deltas(deltas.float(), torch.cat(boxes), weights)
-            boxes = [clip(b, size) for b, size in zip(moved.split(counts), sizes, strict=True)]
+            logits, deltas = predictor(head(pool(features, boxes.flatten(0, 1), pictures, POOLED_SIZE)))
+            boxes = clip(apply_deltas(deltas.float().view_as(boxes), boxes, weights), sizes)
             probabilities.append(logits.float().softmax(-1)[:, :-1])
-        mean = torch.stack(probabilities).mean(0)
-        return list(zip(boxes, mean.split(counts), strict=True))
+        return boxes, torch.stack(probabilities).mean(0).unflatten(0, (count, per_picture))

@@ -28,17 +28,13 @@ class MaskHead(nn.Module):
         self.deconv = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.predictor = nn.Conv2d(channels, classes, 1)
 
-    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> list[Tensor]:
-        """Each picture's boxes (N, 4) of the given classes (N,) to probabilities (N, 28, 28) over the box."""
-        x = pool(features, boxes, POOLED_SIZE)
+    def forward(self, features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor:
+        """Boxes (R, 4) of classes (R,), each in the picture of that number (R,), to probabilities (R, 28, 28)."""
+        x = pool(features, boxes, pictures, POOLED_SIZE)
         for i in range(1, self.depth + 1):
             x = functional.relu(self.get_submodule(f"mask_fcn{i}")(x))
         logits = self.predictor(functional.relu(self.deconv(x)))
-        counts = [len(b) for b in boxes]
-        return [
-            maps.take_along_dim(wanted[:, None, None, None], 1)[:, 0].float().sigmoid()
-            for maps, wanted in zip(logits.split(counts), classes, strict=True)
-        ]
+        return logits.take_along_dim(classes[:, None, None, None], 1)[:, 0].float().sigmoid()
 
 
 def paste(

@@ -8,27 +8,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import batched_nms
 
 from fourd_humans.detection.vitdet.backbone import ViT
 from fourd_humans.detection.vitdet.cascade import RegionHeads
 from fourd_humans.detection.vitdet.pyramid import SimpleFeaturePyramid
 from fourd_humans.detection.vitdet.rpn import RegionProposals
+from fourd_humans.detection.vitdet.suppression import suppress
+from fourd_humans.devices import constant
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+MOST_CANDIDATES = 4000  # pairs of box and class of a picture that enter the last suppression, best first
 
 
 @dataclass
 class Instances:
-    """What was found in one picture, best first: boxes (N, 4) xyxy in its pixels, scores (N,), COCO classes (N,)."""
+    """What was found in B pictures, best first, in tensors of fixed size.
+
+    boxes: (B, N, 4) xyxy in pixels of the network's input. scores: (B, N), 0 where nothing more was found.
+    classes: (B, N) of COCO. certain: (B,) whether the suppression was, see `suppression.suppress`.
+    """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Instances:
-        return Instances(self.boxes[rows], self.scores[rows], self.classes[rows])
+    certain: Tensor
 
 
 class ViTDet(nn.Module):
@@ -81,27 +85,41 @@ class ViTDet(nn.Module):
     def detect(
         self,
         features: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         *,
         score_threshold: float,
         nms_threshold: float = 0.5,
         classes: Sequence[int] | None = None,
         max_detections: int = 100,
-    ) -> list[Instances]:
-        """What is in each picture, given its maps and its (height, width).
+        rounds: int | None = None,
+    ) -> Instances:
+        """What is in each picture, given float32 maps and (B, 2) heights and widths, of the same type.
 
-        score_threshold: lowest score. nms_threshold: overlap (IoU) from which the lesser of two boxes of a class is
-        taken for a repetition. classes: the only ones looked for, or None for all.
+        score_threshold: scores are above it. nms_threshold: overlap (IoU) from which the lesser of two boxes of a class
+        is taken for a repetition. classes: the only ones looked for, or None for all. rounds: of suppression, see
+        `suppression.suppress`; with a number of them nothing in here waits for the device.
         """
-        proposals = [boxes for boxes, _ in self.proposal_generator(features, sizes)]
-        return [
-            _choose(boxes, scores, score_threshold, nms_threshold, classes, max_detections)
-            for boxes, scores in self.roi_heads(features, proposals, sizes)
-        ]
+        proposals, logits, certain = self.proposal_generator(features, sizes, rounds)
+        boxes, scores = self.roi_heads(features, proposals, sizes)
+        sound = logits.isfinite() & boxes.isfinite().all(-1) & scores.isfinite().all(-1)
+        wanted = constant(range(self.classes) if classes is None else classes, boxes.device).long()
+        scores = scores[..., wanted].where(sound[..., None], 0)
+        scores = scores.where(scores > score_threshold, 0).flatten(1)  # by box, then class
+        scores, best = scores.topk(min(MOST_CANDIDATES, scores.shape[1]))
+        boxes = boxes.gather(1, (best // len(wanted))[..., None].expand(-1, -1, 4)).where((scores > 0)[..., None], 0)
+        found = wanted[best % len(wanted)]
+        kept, settled = suppress(boxes, nms_threshold, found, rounds)
+        scores, best = scores.where(kept, 0).topk(min(max_detections, scores.shape[1]))
+        boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
+        return Instances(boxes, scores, found.gather(1, best), certain & settled)
 
-    def masks(self, features: Sequence[Tensor], found: Sequence[Instances]) -> list[Tensor]:
-        """For each picture the probabilities (N, 28, 28) of what lies in its boxes belonging to the object."""
-        return self.roi_heads.mask_head(features, [f.boxes for f in found], [f.classes for f in found])
+    def masks(self, features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor:
+        """Probabilities (R, 28, 28) of what lies in boxes (R, 4) belonging to an object of the class (R,).
+
+        features: float32. pictures: (R,) number of the one that each box lies in.
+        """
+        masks: Tensor = self.roi_heads.mask_head(features, boxes, pictures, classes)
+        return masks
 
 
 def vitdet_h() -> ViTDet:
@@ -111,27 +129,6 @@ def vitdet_h() -> ViTDet:
 
 def padded(image: Tensor, size: int) -> Tensor:
     """Normalised, with zeros at the right and below: (3, h, w) to (3, size, size)."""
-    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (constant(values, image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
     height, width = image.shape[1:]
     return functional.pad((image - mean) / std, (0, size - width, 0, size - height))
-
-
-def _choose(
-    boxes: Tensor,
-    scores: Tensor,
-    score_threshold: float,
-    nms_threshold: float,
-    classes: Sequence[int] | None,
-    max_detections: int,
-) -> Instances:
-    """Boxes (N, 4) with scores (N, C) above the threshold, without repetitions within a class."""
-    sound = boxes.isfinite().all(1) & scores.isfinite().all(1)
-    above = (scores > score_threshold) & sound[:, None]
-    if classes is not None:
-        wanted = torch.zeros_like(above[0])
-        wanted[list(classes)] = True
-        above &= wanted
-    row, category = above.nonzero(as_tuple=True)
-    boxes, best = boxes[row], scores[row, category]
-    kept = batched_nms(boxes, best, category, nms_threshold)[:max_detections]
-    return Instances(boxes[kept], best[kept], category[kept])

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
+from torch.nn import functional
 
 from fourd_humans.detection.vitdet.boxes import ASPECT_RATIOS, anchors, apply_deltas, clip
+from fourd_humans.detection.vitdet.suppression import suppress
 
 PER_LEVEL = 1000  # proposals of each level that enter non-maximum suppression
 PER_IMAGE = 1000  # proposals kept after it
@@ -23,21 +24,41 @@ class RegionProposals(nn.Module):
         super().__init__()
         self.rpn_head = RPNHead(channels)
 
-    def forward(self, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[tuple[Tensor, Tensor]]:
-        """At most 1000 boxes (N, 4) for each picture, clipped to its (height, width), with logits (N,), best first.
+    def forward(
+        self, features: Sequence[Tensor], sizes: Tensor, rounds: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """At most 1000 boxes for each picture, clipped to its (height, width), best first.
 
-        features: p2 to p6 of all pictures, padded; sizes: of the pictures without padding.
+        features: p2 to p6 of all pictures, padded. sizes: (B, 2) of the pictures without padding. rounds: see
+        `suppress`.
+        Returns boxes (B, N, 4), logits (B, N), and whether the suppression is certain (B,). Where there are fewer boxes
+        than N, the rest has no area and a logit of -inf.
         """
-        boxes, logits, levels = [], [], []
-        for level, (feature, level_anchors) in enumerate(zip(features, anchors(features), strict=True)):
+        boxes, logits = [], []
+        for feature, level_anchors in zip(features, anchors(features), strict=True):
             level_logits, deltas = self.rpn_head(feature)
             level_logits, best = level_logits.float().topk(min(PER_LEVEL, level_logits.shape[1]))
             deltas = deltas.float().gather(1, best[..., None].expand(-1, -1, 4))
-            boxes.append(apply_deltas(deltas, level_anchors[best]))
-            logits.append(level_logits)
-            levels.append(torch.full_like(best[0], level))
-        all_boxes, all_logits, all_levels = torch.cat(boxes, 1), torch.cat(logits, 1), torch.cat(levels)
-        return [_best(*row, all_levels) for row in zip(all_boxes, all_logits, sizes, strict=True)]
+            level_boxes = clip(apply_deltas(deltas, level_anchors[best]), sizes)
+            usable = (level_boxes[..., 2:] > level_boxes[..., :2]).all(-1)
+            usable &= level_boxes.isfinite().all(-1) & level_logits.isfinite()
+            boxes.append(level_boxes.where(usable[..., None], 0))
+            logits.append(level_logits.where(usable, -torch.inf))
+        most = max(level.shape[1] for level in boxes)
+        by_level = torch.stack([functional.pad(level, (0, 0, 0, most - level.shape[1])) for level in boxes], 1)
+        kept, certain = suppress(by_level, NMS_THRESHOLD, rounds=rounds)
+        kept_logits = torch.cat(
+            [
+                level.where(keep[:, : level.shape[1]], -torch.inf)
+                for level, keep in zip(logits, kept.unbind(1), strict=True)
+            ],
+            1,
+        )
+        all_boxes = torch.cat(boxes, 1)
+        best_logits, best = kept_logits.topk(min(PER_IMAGE, kept_logits.shape[1]))
+        found = best_logits.isfinite()
+        best_boxes = all_boxes.gather(1, best[..., None].expand(-1, -1, 4)).where(found[..., None], 0)
+        return best_boxes, best_logits, certain.all(1)
 
 
 class RPNHead(nn.Module):
@@ -62,11 +83,3 @@ class RPNHead(nn.Module):
         logits = self.objectness_logits(x).permute(0, 2, 3, 1).flatten(1)
         deltas = self.anchor_deltas(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
         return logits, deltas
-
-
-def _best(boxes: Tensor, logits: Tensor, size: tuple[int, int], levels: Tensor) -> tuple[Tensor, Tensor]:
-    boxes = clip(boxes, size)
-    sound = (boxes[:, 2:] > boxes[:, :2]).all(1) & boxes.isfinite().all(1) & logits.isfinite()
-    boxes, logits, levels = boxes[sound], logits[sound], levels[sound]
-    kept = batched_nms(boxes, logits, levels, NMS_THRESHOLD)[:PER_IMAGE]
-    return boxes[kept], logits[kept]

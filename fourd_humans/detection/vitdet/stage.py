@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -18,15 +18,27 @@ from fourd_humans.checkpoints.loading import load_strictly
 from fourd_humans.checkpoints.mapped import load_mapped
 from fourd_humans.detection.limits import Limits
 from fourd_humans.detection.settings import Detectron2Settings, ViTDetSettings
+from fourd_humans.detection.vitdet.boxes import clip
 from fourd_humans.detection.vitdet.masks import paste
 from fourd_humans.detection.vitdet.model import Instances, vitdet_h
-from fourd_humans.errors import FourDHumansError, UsageError
-from fourd_humans.people import Detections, Frame
-
-log = logging.getLogger(__name__)
+from fourd_humans.devices import (
+    Batches,
+    autocast,
+    choose_dtype,
+    download,
+    float32_convolutions,
+    in_stream,
+    own_stream,
+    pixels_on,
+    upload,
+)
+from fourd_humans.errors import UsageError
+from fourd_humans.people import Detections, Frame, Mask
 
 PERSON = 0  # among the 80 classes of COCO, in the order of their numbers
 MOST = 1000  # in a frame; as many as there are proposals
+MASKS = 16  # of a frame, on average, that are computed at once
+ROUNDS = 16  # of suppression on a GPU at first; real pictures take about half of them
 
 
 class Network(Protocol):
@@ -47,15 +59,16 @@ class Network(Protocol):
     def detect(
         self,
         features: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         *,
         score_threshold: float,
         nms_threshold: float = 0.5,
         classes: Sequence[int] | None = None,
         max_detections: int = 100,
-    ) -> list[Instances]: ...
+        rounds: int | None = None,
+    ) -> Instances: ...
 
-    def masks(self, features: Sequence[Tensor], found: Sequence[Instances]) -> list[Tensor]: ...
+    def masks(self, features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor: ...
 
 
 class ViTDetDetector:
@@ -66,7 +79,8 @@ class ViTDetDetector:
     category: the COCO class, 0..79, that is looked for.
     batch_size: frames at once; halved where the GPU's memory runs out.
     image_size: longer side of what the network sees, a multiple of 32; None is what it was trained with.
-    precision: of the network's matrix products. compile: let torch.compile make the backbone faster, slowly.
+    precision: of the backbone's matrix products; auto: bfloat16 on CUDA GPUs, float32 elsewhere. head_precision: of the
+    proposals and heads. compile: let torch.compile make the backbone faster, slowly.
     """
 
     def __init__(
@@ -81,7 +95,8 @@ class ViTDetDetector:
         category: int = PERSON,
         batch_size: int = 4,
         image_size: int | None = None,
-        precision: Literal["float32", "bfloat16", "float16"] = "float32",
+        precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        head_precision: Literal["float32", "bfloat16", "float16"] = "float32",
         compile: bool = False,
     ) -> None:
         if image_size is not None and (image_size < 32 or image_size % 32):
@@ -90,14 +105,20 @@ class ViTDetDetector:
             raise UsageError(f"ViTDet takes a detection.category from 0 to {model.classes - 1}, not {category}")
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        if compile:
-            self.model.backbone.compile()
+        self._compiled = compile
+        if compile:  # for batches of one size, to which smaller ones are filled up
+            self.model.backbone.compile(dynamic=False)
         self.limits = Limits(score_threshold, min_width, min_height)
         self.nms_threshold = nms_threshold
         self.category = category
-        self.batch_size = batch_size
+        self.batches = Batches(
+            batch_size, "frames", "try a smaller detection.image_size, detection.precision=bfloat16, or --device cpu"
+        )
         self.image_size = image_size or model.image_size
-        self.dtype: torch.dtype = getattr(torch, precision)
+        self.dtype = choose_dtype(precision, self.device)
+        self.head_dtype = choose_dtype(head_precision, self.device)
+        self._stream = own_stream(self.device)
+        self._rounds = ROUNDS if self.device.type == "cuda" else None
 
     @classmethod
     def from_checkpoint(cls, path: Path | str | None, device: torch.device | str, **options: Any) -> ViTDetDetector:
@@ -121,45 +142,90 @@ class ViTDetDetector:
 
         Raises: FourDHumansError where the GPU's memory does not hold even one frame's detection.
         """
-        results: list[Detections] = []
-        while len(results) < len(frames):
-            batch = frames[len(results) : len(results) + self.batch_size]
-            try:
-                results += self._detect(batch)
-            except torch.OutOfMemoryError as error:
-                if len(batch) == 1:
-                    raise FourDHumansError(
-                        "the GPU's memory does not hold the detection of even one frame: try "
-                        "--set detection.precision=bfloat16, a smaller detection.image_size, or --device cpu"
-                    ) from error
-                self.batch_size = len(batch) // 2
-                log.warning("the GPU's memory is full: detecting in %d frames at once from now on", self.batch_size)
-        return results
+        with in_stream(self._stream), float32_convolutions():
+            return [people for batch in self.batches.run(frames, self._detect) for people in batch]
 
     @torch.inference_mode()
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        images = [resize(frame.image, self.image_size, self.device) for frame in frames]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features = self.model.features(images, self.image_size)
-            found = self.model.detect(
-                features,
-                [(image.shape[1], image.shape[2]) for image in images],
-                score_threshold=self.limits.score / 2,
-                nms_threshold=self.nms_threshold,
-                classes=[self.category],
-                max_detections=MOST,
-            )
-            results, kept = [], []
-            for frame, image, instances in zip(frames, images, found, strict=True):
-                boxes, scores = _in_frame(instances, image, frame)
+        pixels = [pixels_on(frame.image, frame.pixels, self.device) for frame in frames]
+        images = [resize(picture, self.image_size) for picture in pixels]
+        if self._compiled:
+            images += images[:1] * (self.batches.size - len(images))
+        with autocast(self.device, self.dtype):
+            features = [level[: len(frames)].float() for level in self.model.features(images, self.image_size)]
+        with autocast(self.device, self.head_dtype):
+            found = self._find(features, images[: len(frames)], frames)
+            while not found["certain"].all():  # a crowd: boxes remove one another in longer chains
+                assert self._rounds is not None
+                self._rounds *= 2
+                found = self._find(features, images[: len(frames)], frames)
+            results, wanted = [], []
+            for i in range(len(frames)):
+                there = found["scores"][i] > 0
+                boxes, scores = found["frame_boxes"][i][there], found["scores"][i][there]
                 indices, rejected = self.limits.filter(boxes, scores)
-                results.append(Detections(boxes[indices], scores[indices], masks=[], rejected=rejected))
-                kept.append(instances[torch.from_numpy(indices).to(self.device)])
-            masks = self.model.masks(features, kept)
-        for frame, people, probabilities in zip(frames, results, masks, strict=True):
-            pairs = zip(probabilities.cpu().numpy(), people.boxes, strict=True)
-            people.masks = [paste(over_box, box, frame.size) for over_box, box in pairs]
+                results.append(Detections(boxes[indices], scores[indices], rejected=rejected))
+                wanted += (i * len(there) + np.flatnonzero(there)[indices]).tolist()
+            grids = iter(self._grids(features, found, wanted))
+        for frame, people in zip(frames, results, strict=True):
+            people.masks = [deferred_mask(next(grids), box, frame.size) for box in people.boxes]
         return results
+
+    def _find(
+        self, features: Sequence[Tensor], images: Sequence[Tensor], frames: Sequence[Frame]
+    ) -> dict[str, NDArray[Any]]:
+        """Everybody, with the masks of those who are likely to be wanted: all that is known of the batch, in one copy.
+
+        boxes, classes: as in `Instances`, and frame_boxes in pixels of the frames. places: (R,) of people among all of
+        them (B·N), whose masks are in grids (R, 28, 28).
+        """
+        shapes = np.array(
+            [[image.shape[1:], frame.size] for image, frame in zip(images, frames, strict=True)], np.float32
+        )
+        seen, size_in_frame = upload(shapes, self.device).unbind(1)  # (B, 2): height, width
+        found = self.model.detect(
+            features,
+            seen,
+            score_threshold=self.limits.score / 2,
+            nms_threshold=self.nms_threshold,
+            classes=[self.category],
+            max_detections=MOST,
+            rounds=self._rounds,
+        )
+        scale = (size_in_frame / seen).flip(1).repeat(1, 2)
+        boxes = clip(found.boxes.float() * scale[:, None], size_in_frame)
+        scores = found.scores.float()
+        size = boxes[..., 2:] - boxes[..., :2]
+        likely = (
+            (scores >= self.limits.score) & (size[..., 0] >= self.limits.width) & (size[..., 1] >= self.limits.height)
+        )
+        places = scores.where(likely, 0).flatten().topk(min(MASKS * len(frames), scores.numel())).indices
+        tensors = {"boxes": found.boxes, "classes": found.classes, "certain": found.certain}
+        tensors |= {"frame_boxes": boxes, "scores": scores, "places": places}
+        tensors["grids"] = self._masks(features, found.boxes, found.classes, places)
+        return download(tensors)
+
+    def _masks(self, features: Sequence[Tensor], boxes: Tensor, classes: Tensor, places: Tensor) -> Tensor:
+        pictures = places // boxes.shape[1]
+        return self.model.masks(features, boxes.flatten(0, 1)[places], pictures, classes.flatten()[places])
+
+    def _grids(
+        self, features: Sequence[Tensor], found: dict[str, NDArray[Any]], wanted: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """The masks (28, 28) of people at places among all of them: those that are there, and in a crowd more."""
+        grids = dict(zip(found["places"].tolist(), found["grids"], strict=True))
+        missing = [place for place in wanted if place not in grids]
+        for start in range(0, len(missing), len(found["places"])):
+            part = missing[start : start + len(found["places"])]
+            boxes, classes = upload(found["boxes"], self.device), upload(found["classes"], self.device)
+            more = self._masks(features, boxes, classes, upload(np.array(part), self.device))
+            grids |= dict(zip(part, download({"grids": more})["grids"], strict=True))
+        return [grids[place] for place in wanted]
+
+
+def deferred_mask(probabilities: NDArray[np.float32], box: NDArray[np.float32], size: tuple[int, int]) -> Mask:
+    """`paste`, once the mask is asked for its pixels: by a later stage, while the next frames are detected."""
+    return Mask.deferred(size, partial(paste, probabilities, box, size))
 
 
 def build(settings: ViTDetSettings, device: str) -> ViTDetDetector:
@@ -172,23 +238,15 @@ def options_of(settings: ViTDetSettings | Detectron2Settings) -> dict[str, Any]:
     return settings.model_dump(exclude={"backend", "checkpoint"})
 
 
-def resize(image: NDArray[np.uint8], longer_side: int, device: torch.device | str = "cpu") -> Tensor:
-    """A frame (H, W, 3) with its longer side resized, as float32 (3, h, w) of whole numbers in 0..255, on `device`.
+def resize(pixels: Tensor, longer_side: int) -> Tensor:
+    """A frame (H, W, 3) uint8 with its longer side resized, as float32 (3, h, w) of whole numbers in 0..255.
 
     Bilinear, and smoothed where it shrinks, as the network was trained.
     """
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     scale = longer_side / max(height, width)
     size = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float()
+    picture = pixels.permute(2, 0, 1)[None].float()
     if size == (height, width):
-        return pixels[0]
-    return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].round_().clamp_(0, 255)
-
-
-def _in_frame(found: Instances, image: Tensor, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes (N, 4) and scores (N,) from pixels of the network's input to those of the frame."""
-    height, width = frame.size
-    scale = np.array([width / image.shape[2], height / image.shape[1]] * 2, np.float32)
-    boxes = found.boxes.float().cpu().numpy() * scale
-    return np.clip(boxes, 0, np.array([width, height] * 2, np.float32)), found.scores.float().cpu().numpy()
+        return picture[0]
+    return functional.interpolate(picture, size, mode="bilinear", antialias=True)[0].round_().clamp_(0, 255)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from fourd_humans.devices import constant, upload
+
 CROP_SIZE = 256
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -20,7 +22,7 @@ BLUR_FROM = 1.1  # half the reduction above which the released image demo blurs 
 
 
 def crop_people(
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | Tensor,
     center: NDArray[np.float32],
     side: NDArray[np.float32],
     device: torch.device | str = "cpu",
@@ -28,34 +30,31 @@ def crop_people(
 ) -> Tensor:
     """The squares around `center` (N, 2) of `side` (N,) pixels as normalised crops (N, 3, 256, 256) on `device`.
 
-    image: (H, W, 3) RGB uint8. Outside it crops are black. Sampling is bilinear at the pixel grid that OpenCV's affine
-    warp uses: crop pixel u shows image pixel (u - 128)·side/256 + center.
+    image: (H, W, 3) RGB uint8, as an array or on the device. Outside it crops are black. Sampling is bilinear at the
+    pixel grid that OpenCV's affine warp uses: crop pixel u shows image pixel (u - 128)·side/256 + center.
     antialias: blur first where the picture shrinks to less than 1/2.2, as the released image demo does and the released
     tracker does not.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
+    device = torch.device(device)
+    pixels = (image if isinstance(image, Tensor) else upload(np.array(image), device)).permute(2, 0, 1)[None]
     if antialias:
         crops = [_blurred_crop(pixels, c, s) for c, s in zip(center, side, strict=True)]
         cropped = torch.cat(crops) if crops else pixels.new_zeros((0, 3, CROP_SIZE, CROP_SIZE), dtype=torch.float32)
     else:
         cropped = _sample(pixels.float(), center, side)
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(STD, device=device).view(3, 1, 1)
+    mean, std = constant(MEAN, device).view(3, 1, 1), constant(STD, device).view(3, 1, 1)
     return (cropped / 255 - mean) / std
 
 
 def _sample(pixels: Tensor, center: NDArray[np.float32], side: NDArray[np.float32]) -> Tensor:
     """Bilinear samples of (1, 3, H, W): (N, 3, 256, 256)."""
     n, (height, width) = len(center), pixels.shape[2:]
-    steps = (np.arange(CROP_SIZE, dtype=np.float32) - CROP_SIZE / 2) / CROP_SIZE
-    x, y = (center[:, axis, None] + steps * side[:, None] for axis in (0, 1))  # (N, 256) image pixels
+    squares = upload(np.concatenate([center, side[:, None]], axis=1, dtype=np.float32), pixels.device)
+    steps = (torch.arange(CROP_SIZE, device=pixels.device, dtype=torch.float32) - CROP_SIZE / 2) / CROP_SIZE
+    x, y = (squares[:, axis, None] + steps * squares[:, 2:] for axis in (0, 1))  # (N, 256) image pixels
     x, y = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1  # grid_sample's: -1 and 1 are the frame's outer edges
     grid = torch.stack(
-        [
-            torch.from_numpy(x).to(pixels.device)[:, None, :].expand(n, CROP_SIZE, CROP_SIZE),
-            torch.from_numpy(y).to(pixels.device)[:, :, None].expand(n, CROP_SIZE, CROP_SIZE),
-        ],
-        dim=-1,
+        [x[:, None, :].expand(n, CROP_SIZE, CROP_SIZE), y[:, :, None].expand(n, CROP_SIZE, CROP_SIZE)], dim=-1
     )
     # All people of the frame one below the other, so that the frame is not repeated for each.
     stacked = F.grid_sample(pixels, grid.reshape(1, n * CROP_SIZE, CROP_SIZE, 2), align_corners=False)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fourd_humans import checkpoints
 from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.devices import (
+    Batches,
+    autocast,
+    choose_dtype,
+    download,
+    float32_convolutions,
+    in_stream,
+    own_stream,
+    pixels_on,
+)
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import Intrinsics, frame_intrinsics, full_image_camera, project
 from fourd_humans.geometry.crops import crop_squares
@@ -22,12 +35,12 @@ from fourd_humans.recovery.hmr2.crops import check_boxes, crop_people
 from fourd_humans.recovery.hmr2.model import HMR2
 from fourd_humans.recovery.settings import HMR2Settings
 
-log = logging.getLogger(__name__)
-
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 BYTES_PER_CROP = 32 * 2**20  # activations of ViT-H and the posed body, with room to spare
 MOST_ON_GPU = 64  # beyond this a larger batch is not faster
 MOST_ON_CPU = 8
+POOL_ON_GPU = 32  # people from which on a GPU is well used
+SIZES = (8, 16, 32, 48, 64)  # that batches are filled up to on a GPU: each new size would cost preparations
 
 
 class HMR2Recovery:
@@ -36,8 +49,10 @@ class HMR2Recovery:
     The network's betas are SMPL's. For another `body_model` they mean nothing: it gets its mean shape.
     intrinsics: the camera of frames of a given (height, width).
     batch_size: people at once; None chooses by the memory that is free. Where memory runs out it is halved.
-    precision: of the network; rotations, bodies and cameras are always float32. float16 is for GPUs.
+    precision: of the encoder; auto: bfloat16 on CUDA GPUs, float32 elsewhere. float16 is for GPUs. The decoder,
+    rotations, bodies and cameras are always float32.
     antialias: blur before shrinking (see `crop_people`). compile: let torch.compile make the network faster, slowly.
+    people_at_once: how many the stage likes to be given, of as many frames as that takes.
     """
 
     def __init__(
@@ -48,20 +63,25 @@ class HMR2Recovery:
         intrinsics: Callable[[tuple[int, int]], Intrinsics],
         *,
         batch_size: int | None = None,
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         antialias: bool = False,
         compile: bool = False,
     ) -> None:
         self.device = torch.device(device)
+        on_gpu = self.device.type == "cuda"
         self.model: nn.Module = model.to(self.device).eval()
         if compile:
-            self.model = torch.compile(self.model)  # type: ignore[assignment]
-        self.body_model = body_model.to(self.device)
+            self.model = torch.compile(self.model, dynamic=False)  # type: ignore[assignment]
+        self.body_model = body_model if self.device.type == "cpu" else copy.deepcopy(body_model).to(self.device)
         self.intrinsics = intrinsics
-        self.batch_size = batch_size
-        self.dtype: torch.dtype = getattr(torch, precision)
+        self.people_at_once = min(POOL_ON_GPU, batch_size or POOL_ON_GPU) if on_gpu else 1
+        self.sizes = SIZES if on_gpu or compile else ()
+        self.dtype = choose_dtype(precision, self.device)
         self.antialias = antialias
         self.knows_shape = body_model.shape_space == SMPL
+        self._batch_size = batch_size
+        self._batches: Batches | None = None
+        self._stream = own_stream(self.device)
 
     @classmethod
     def from_checkpoint(
@@ -88,12 +108,7 @@ class HMR2Recovery:
         """Per frame, the detections that could be used with their bodies; the others are in `rejected`."""
         usable = [_usable(found, frame.size) for frame, found in zip(frames, detections, strict=True)]
         squares = [crop_squares(found.boxes) for found in usable]
-        crops = [
-            crop_people(frame.image, center, side, self.device, self.antialias)
-            for frame, (center, side) in zip(frames, squares, strict=True)
-            if len(side)
-        ]
-        rows = self._recover(torch.cat(crops)) if crops else None
+        rows = self._recover(frames, squares)
         results = []
         start = 0
         for frame, found, (center, side) in zip(frames, usable, squares, strict=True):
@@ -120,26 +135,41 @@ class HMR2Recovery:
             shape_space=self.body_model.shape_space,
         )
 
-    def _recover(self, crops: Tensor) -> dict[str, Float]:
-        """The network's answer and the posed joints for (N, 3, 256, 256) crops, as fields of `Bodies`."""
-        if self.batch_size is None:
-            self.batch_size = fitting_batch_size(self.device)
-        parts: list[dict[str, Float]] = []
-        start = 0
-        while start < len(crops):
-            try:
-                parts.append(self._recover_batch(crops[start : start + self.batch_size]))
-                start += self.batch_size
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-                log.warning("the device's memory is full: going on with %d people at once", self.batch_size)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
     @torch.inference_mode()
-    def _recover_batch(self, crops: Tensor) -> dict[str, Float]:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+    def _recover(self, frames: Sequence[Frame], squares: Sequence[tuple[Float, Float]]) -> dict[str, Float] | None:
+        """The network's answer and the posed joints for the people in the squares, as fields of `Bodies`; None for
+        nobody."""
+        people = [(i, row) for i, (_, side) in enumerate(squares) for row in range(len(side))]
+        if not people:
+            return None
+        with in_stream(self._stream), float32_convolutions():
+            pixels = {i: pixels_on(frames[i].image, frames[i].pixels, self.device) for i in {i for i, _ in people}}
+
+            def work(batch: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+                crops = []
+                for i, group in groupby(batch, itemgetter(0)):
+                    (center, side), rows = squares[i], [row for _, row in group]
+                    crops.append(crop_people(pixels[i], center[rows], side[rows], self.device, self.antialias))
+                return self._recover_batch(torch.cat(crops))
+
+            parts = self.batches.run(people, work)
+            return download({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    @property
+    def batches(self) -> Batches:
+        """Made when the first people come, since it depends on what else is in the device's memory."""
+        if self._batches is None:
+            size = self._batch_size or fitting_batch_size(self.device)
+            self._batches = Batches(size, "people", "try recovery.precision=bfloat16, or --device cpu")
+        return self._batches
+
+    def _recover_batch(self, crops: Tensor) -> dict[str, Tensor]:
+        """The answer for (N, 3, 256, 256) crops. The batch is filled up to one of the fixed sizes."""
+        count = len(crops)
+        size = min(next((size for size in self.sizes if size >= count), count), max(count, self.batches.size))
+        if size > count:
+            crops = functional.pad(crops, (0, 0, 0, 0, 0, 0, 0, size - count))
+        with autocast(self.device, self.dtype):
             found = self.model(crops)
         betas = found.betas if self.knows_shape else torch.zeros_like(found.betas)
         rows = {
@@ -149,7 +179,7 @@ class HMR2Recovery:
             "camera_crop": found.camera_crop,
             "joints_3d": self.body_model.joints(found.global_orient, found.body_pose, betas),
         }
-        return {name: values.cpu().numpy() for name, values in rows.items()}
+        return {name: values[:count] for name, values in rows.items()}
 
 
 def build(
@@ -168,6 +198,7 @@ def fitting_batch_size(device: torch.device) -> int:
     if device.type != "cuda":
         return MOST_ON_CPU
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return max(1, min(MOST_ON_GPU, free // 2 // BYTES_PER_CROP))
 
 

@@ -1,5 +1,6 @@
 """The stage: people of several frames at once, what it refuses, and what it does when memory is short."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -118,6 +119,35 @@ def test_takes_smaller_batches_when_memory_is_full(make_stage, small_model, monk
     assert sizes == [4, 2, 1, 1, 1, 1, 1]
 
 
+def test_batches_are_filled_up_to_a_few_sizes(make_stage, small_model, monkeypatch):
+    given = [people(*([10, 10, 50, 110],) * 3, [60, 5, 120, 115]), people([30, 20, 90, 100])]
+    expected = make_stage()([frame(0), frame(1)], given)
+    stage = make_stage(batch_size=3)
+    monkeypatch.setattr(stage, "sizes", (4, 8))
+    sizes = []
+    monkeypatch.setattr(stage, "model", lambda crops: sizes.append(len(crops)) or small_model(crops))
+    assert_same(stage([frame(0), frame(1)], given), expected)
+    assert sizes == [3, 3], "filled up, but not beyond what memory holds"
+    stage = make_stage(batch_size=8)
+    monkeypatch.setattr(stage, "sizes", (4, 8))
+    monkeypatch.setattr(stage, "model", lambda crops: sizes.append(len(crops)) or small_model(crops))
+    assert_same(stage([frame(0), frame(1)], given), expected)
+    assert sizes[2:] == [8]
+
+
+def test_a_shared_copy_of_the_picture_is_used(make_stage):
+    given = [people([10, 10, 50, 110])]
+    picture = frame(0)
+    shared = replace(picture, image=np.zeros_like(picture.image), pixels=torch.from_numpy(picture.image))
+    assert_same(make_stage()([shared], given), make_stage()([picture], given))
+
+
+def assert_same(found, expected):
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.joints_3d, other.joints_3d, atol=1e-5)
+        np.testing.assert_allclose(one.camera_crop, other.camera_crop, atol=1e-5)
+
+
 def test_memory_decides_the_batch_size(monkeypatch):
     gpu = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
@@ -161,3 +191,18 @@ def test_the_gpu_agrees_with_the_cpu(small_model, precision):
     ]
     for (_, one), (_, other) in zip(*results, strict=True):
         assert np.linalg.norm(one.joints_3d - other.joints_3d, axis=-1).max() < 0.001
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("antialias", [False, True])
+def test_nothing_waits_for_the_gpu_before_the_end(small_model, antialias):
+    """torch raises at every operation that waits, but not where the stage itself waits for its stream."""
+    frames, given = [frame(0), frame(1)], [people([10, 10, 50, 110], [60, 5, 120, 115]), people([30, 20, 90, 100])]
+    stage = HMR2Recovery(small_model, BodyModel.open_body(), "cuda", intrinsics_from, antialias=antialias)
+    expected = stage(frames, given)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = stage(frames, given)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert_same(found, expected)
