@@ -112,8 +112,6 @@ class Detections:
     keypoints: (N, 17, 3) in COCO order: x and y in pixels, score in 0..1; or None.
     annotations: one per person, whatever a boxes file said of them (an id, say); or None.
     rejected: what was found but not kept.
-    between: (N, 2) or None: in a frame whose people were interpolated, not detected, which people of the frame before
-        and of the frame after each lies between.
     """
 
     boxes: Float
@@ -122,7 +120,6 @@ class Detections:
     keypoints: Float | None = None
     annotations: list[Any] | None = None
     rejected: list[Rejected] = field(default_factory=list)
-    between: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

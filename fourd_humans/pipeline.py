@@ -374,19 +374,16 @@ def one_thread_in_torch() -> Iterator[None]:
 
 
 def _usable(detections: Detections, bodies: Bodies, size: tuple[int, int]) -> dict[str, Any]:
-    """The fields of an item: people whose bodies the tracker can use; the others are rejected.
-
-    `Detections.between` is left out: it refers to other frames of the batch.
-    """
+    """The fields of an item: people whose bodies the tracker can use; the others are rejected."""
     usable = usable_bodies(detections, bodies, size)
     if usable.all():
-        return {"detections": replace(detections, between=None), "bodies": bodies}
+        return {"detections": detections, "bodies": bodies}
     reason = "body not finite or behind the camera"
     rejected = [
         Rejected(tuple(detections.boxes[i].tolist()), float(detections.scores[i]), reason)
         for i in np.flatnonzero(~usable)
     ]
-    kept = replace(detections[usable], rejected=[*detections.rejected, *rejected], between=None)
+    kept = replace(detections[usable], rejected=[*detections.rejected, *rejected])
     return {"detections": kept, "bodies": bodies[usable]}
 
 

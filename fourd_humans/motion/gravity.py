@@ -136,28 +136,27 @@ class GravityEstimator:
         rays = ray_directions(bodies.joints_2d, camera)
         whole = np.all((boxes[:, :2] > 2) & (boxes[:, 2:] < (width - 2, height - 2)), axis=1)
         confidence = np.ones(len(seen)) if bodies.confidence is None else bodies.confidence
-        for row, id in enumerate(frame.ids[seen].tolist()):
-            upright = uprightness(joints[row])
-            if not upright > MIN_UPRIGHT:
-                continue
-            body = joints[row][list(SHOULDERS)].mean(0) - joints[row][list(ANKLES)].mean(0)
-            ahead = SHOULDERS_AHEAD * _forward(joints[row])
-            shoulders = rays[row][list(SHOULDERS)].mean(0)
-            over_ankles = shoulders - (ahead - shoulders * ahead[2]) / max(float(origins[row, 2]), 0.1)
-            body -= ahead
-            known = np.concatenate([body, rays[row][list(ANKLES)].ravel(), over_ankles, origins[row]])
-            if not np.isfinite(known).all() or np.linalg.norm(body) < MIN_LENGTH:
-                continue
+        with np.errstate(invalid="ignore"):  # of bodies that are not finite, which are passed over below
+            upright = uprightness(joints)
+            ahead = SHOULDERS_AHEAD * _forward(joints)
+            bodies_up = joints[:, SHOULDERS].mean(1) - joints[:, ANKLES].mean(1) - ahead
+        length = np.linalg.norm(bodies_up, axis=1)
+        ankles, shoulders = rays[:, ANKLES].mean(1), rays[:, SHOULDERS].mean(1)
+        over_ankles = shoulders - (ahead - shoulders * ahead[:, 2:]) / np.maximum(origins[:, 2:], 0.1)
+        known = np.concatenate([bodies_up, rays[:, ANKLES].reshape(len(seen), -1), over_ankles, origins], 1)
+        usable = (upright > MIN_UPRIGHT) & np.isfinite(known).all(1) & (length >= MIN_LENGTH)
+        for row in np.flatnonzero(usable):
+            id = int(frame.ids[seen[row]])
             self._people[id].add(
                 _Observation(
                     frame=frame.index,
                     time=frame.time,
-                    upright=upright,
-                    weight=upright * max(float(confidence[row]), MIN_CONFIDENCE),
-                    body=body / np.linalg.norm(body),
-                    ankles=rays[row][list(ANKLES)].mean(0),
-                    shoulders=over_ankles,
-                    feet=joints[row][list(FEET)] + origins[row],
+                    upright=float(upright[row]),
+                    weight=float(upright[row]) * max(float(confidence[row]), MIN_CONFIDENCE),
+                    body=bodies_up[row] / length[row],
+                    ankles=ankles[row],
+                    shoulders=over_ankles[row],
+                    feet=joints[row, FEET] + origins[row],
                     whole=bool(whole[row]),
                 )
             )
@@ -265,27 +264,26 @@ def up_direction(pitch: float, roll: float) -> Array:
     return np.array([math.sin(roll) * math.cos(pitch), -math.cos(roll) * math.cos(pitch), -math.sin(pitch)])
 
 
-def uprightness(joints: Array) -> float:
-    """How far a body (45, 3) is upright, in 0..1: knees and hips are straight."""
-    bends = []
-    for hip, knee, ankle in LEGS:
-        bends.append((_bend(joints[hip], joints[knee], joints[ankle]), _bend(joints[NECK], joints[hip], joints[knee])))
-    knees, hips = np.mean(bends, axis=0)
-    return float(1 / (1 + (knees / BENT) ** 4) / (1 + (hips / BENT) ** 4))
+def uprightness(joints: NDArray[np.floating]) -> Array:
+    """(...) how far bodies (..., 45, 3) are upright, in 0..1: knees and hips are straight."""
+    hips, knees, ankles = (joints[..., indices, :] for indices in zip(*LEGS, strict=True))
+    knee = _bend(hips, knees, ankles).mean(-1)
+    hip = _bend(joints[..., [NECK], :], hips, knees).mean(-1)
+    return 1 / (1 + (knee / BENT) ** 4) / (1 + (hip / BENT) ** 4)
 
 
 def _forward(joints: Array) -> Array:
-    """(3,) unit vector in which the trunk of a body (45, 3) faces."""
-    left = joints[LEFT_HIP] - joints[RIGHT_HIP]
-    ahead = np.cross(left, joints[NECK] - joints[[RIGHT_HIP, LEFT_HIP]].mean(0))
-    unit: Array = ahead / max(float(np.linalg.norm(ahead)), 1e-9)
+    """(..., 3) unit vectors in which the trunks of bodies (..., 45, 3) face."""
+    left = joints[..., LEFT_HIP, :] - joints[..., RIGHT_HIP, :]
+    ahead = np.cross(left, joints[..., NECK, :] - joints[..., [RIGHT_HIP, LEFT_HIP], :].mean(-2))
+    unit: Array = ahead / np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-9)
     return unit
 
 
-def _bend(start: Array, middle: Array, end: Array) -> float:
-    """Degrees by which the way over `middle` is not straight."""
+def _bend(start: Array, middle: Array, end: Array) -> Array:
+    """(...) degrees by which ways from (..., 3) over (..., 3) to (..., 3) are not straight."""
     a, b = middle - start, end - middle
-    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1)))
 
 
 def _floor(observations: Sequence[_Observation], up: Array) -> float:

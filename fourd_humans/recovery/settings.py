@@ -14,6 +14,8 @@ class LandmarkSettings(Settings):
 
     backend: Literal["landmarks"] = "landmarks"
     """landmarks (lite), hmr2 (paper), or precomputed: bodies from a file."""
+    interpolate: bool = True
+    """Find landmarks of people who hardly move in some frames of a batch, and interpolate them in between."""
 
 
 class HMR2Settings(Settings):

@@ -111,9 +111,9 @@ def interpolated(
     nearer to the keypoints is taken.
     """
     ends = [(getattr(before, f.name), getattr(after, f.name)) for f in fields(Landmarks)]
-    mean = Landmarks(*((1 - share) * start + share * end for start, end in ends))
-    apart = np.linalg.norm(before.landmarks_3d - after.landmarks_3d, axis=2).mean(1)
-    return mean.where(apart < _SAME_POSE, nearest([before, after], keypoints, size))
+    mean = Landmarks(*(start + np.float32(share) * (end - start) for start, end in ends))
+    same = np.linalg.norm(before.landmarks_3d - after.landmarks_3d, axis=2).mean(1) < _SAME_POSE
+    return mean if same.all() else mean.where(same, nearest([before, after], keypoints, size))
 
 
 def mean_distance(landmarks: Landmarks, keypoints: Float, size: NDArray[np.floating]) -> Array:

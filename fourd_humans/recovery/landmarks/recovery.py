@@ -32,6 +32,7 @@ from fourd_humans.recovery.landmarks.fitting import (
     fit,
     initial_rotations,
 )
+from fourd_humans.recovery.landmarks.interpolation import interpolated_people, reaches_into
 from fourd_humans.recovery.landmarks.measurements import (
     DOUBTFUL,
     POINT_OF_PIXEL,
@@ -45,7 +46,6 @@ from fourd_humans.recovery.landmarks.measurements import (
 )
 from fourd_humans.recovery.landmarks.network import LandmarkNetwork, Landmarks
 from fourd_humans.recovery.landmarks.regions import (
-    MIN_BONE_SCORE,
     Regions,
     crop,
     hide_others,
@@ -66,7 +66,8 @@ class LandmarkRecovery:
 
     body_model: what is fitted. intrinsics: the camera of frames of a given (height, width).
     presence_threshold: below it the landmark network sees nobody in the box, and the detection is rejected.
-    batch_size: people whose landmarks are found at once; more is slower on a CPU.
+    batch_size: people whose landmarks are found at once; on a CPU, more take a sixth longer each.
+    interpolate: find landmarks of people who hardly move in some frames only, and interpolate them in between.
     device, threads: of the network, see `load_session`.
     """
 
@@ -76,7 +77,8 @@ class LandmarkRecovery:
         intrinsics: Callable[[tuple[int, int]], Intrinsics],
         *,
         presence_threshold: float = 0.1,
-        batch_size: int = 4,
+        batch_size: int = 1,
+        interpolate: bool = True,
         device: str = "cpu",
         threads: int = 0,
     ) -> None:
@@ -84,6 +86,7 @@ class LandmarkRecovery:
         self.intrinsics = intrinsics
         self.presence_threshold = presence_threshold
         self.batch_size = batch_size
+        self.interpolate = interpolate
         self.network = LandmarkNetwork(device, threads)
         self.points = BodyPoints(body_model, POINTS)
 
@@ -115,23 +118,27 @@ class LandmarkRecovery:
     ) -> list[Landmarks]:
         """Frame by frame, of every person the reading of the picture that is nearest to the keypoints.
 
-        Where people were interpolated between the frames before and after, so are their landmarks.
+        Of people who hardly move, only some frames are read, and their landmarks interpolated in between.
         """
-        read = [i for i in range(len(frames)) if _neighbours(frames, detections, i) is None]
-
-        def of_read(values: Sequence[T]) -> list[T]:
-            return [values[i] for i in read]
-
-        readings = self._read_nearest(of_read(frames), of_read(detections), of_read(regions))
-        landmarks = dict(zip(read, readings, strict=True))
-        for i, found in enumerate(detections):
-            neighbours = _neighbours(frames, detections, i)
-            if neighbours is not None and found.between is not None and found.keypoints is not None:
-                start, end = neighbours
-                before, after = _rows(landmarks[start], found.between[:, 0]), _rows(landmarks[end], found.between[:, 1])
-                share, size = (i - start) / (end - start), person_size(regions[i].side)
-                landmarks[i] = interpolated(before, after, share, found.keypoints, size)
-        return [landmarks[i] for i in range(len(frames))]
+        between = interpolated_people(frames, detections) if self.interpolate else {}
+        rows = [[row for row in range(len(each)) if (i, row) not in between] for i, each in enumerate(detections)]
+        read = self._read_nearest(
+            frames,
+            [replace(found[chosen], rejected=[]) for found, chosen in zip(detections, rows, strict=True)],
+            [_rows(region, chosen) for region, chosen in zip(regions, rows, strict=True)],
+        )
+        people = {
+            (i, row): _rows(read[i], [k]) for i, chosen in enumerate(rows) for k, row in enumerate(chosen)
+        }
+        for (i, row), (before, after) in between.items():
+            keypoints = detections[i].keypoints
+            assert keypoints is not None
+            share, size = (i - before[0]) / (after[0] - before[0]), person_size(regions[i].side[[row]])
+            people[i, row] = interpolated(people[before], people[after], share, keypoints[[row]], size)
+        return [
+            _concatenate([people[i, row] for row in range(len(found))]) if len(found) else read[i]
+            for i, found in enumerate(detections)
+        ]
 
     def _read_nearest(
         self, frames: Sequence[Frame], detections: Sequence[Detections], regions: Sequence[Regions]
@@ -151,7 +158,7 @@ class LandmarkRecovery:
                 continue
             masks, size = readings[i].segmentation, person_size(region.side)
             readings[i] = nearest([readings[i], readings[i].mirrored()], found.keypoints, size)
-            overlaps = _reaches_into(found.boxes, found.keypoints)
+            overlaps = reaches_into(found.boxes, found.keypoints)
             doubtful = mean_distance(readings[i], found.keypoints, size) > DOUBTFUL
             for row in np.flatnonzero(overlaps.any(1) & doubtful).tolist():
                 others = np.flatnonzero(overlaps[row])
@@ -264,28 +271,10 @@ def build(
     device: str,
 ) -> LandmarkRecovery:
     """The recovery that the settings ask for, with one thread of its own."""
-    return LandmarkRecovery(body_model, intrinsics, device=device, threads=1)
-
-
-def _reaches_into(boxes: Float, keypoints: Float) -> NDArray[np.bool_]:
-    """(N, N) whether a keypoint of person j lies in the box of person i; boxes (N, 4), keypoints (N, 17, 3)."""
-    points, detected = keypoints[None, ..., :2], keypoints[..., 2] > MIN_BONE_SCORE
-    inside = ((points > boxes[:, None, None, :2]) & (points < boxes[:, None, None, 2:])).all(3)
-    reaches = np.asarray((inside & detected).any(2))
-    np.fill_diagonal(reaches, False)
-    return reaches
-
-
-def _neighbours(frames: Sequence[Frame], detections: Sequence[Detections], i: int) -> tuple[int, int] | None:
-    """The detected frames that the people of frame i were interpolated between, or None where they were detected or
-    these frames are not all here."""
-    if detections[i].between is None:
-        return None
-    start = next((k for k in range(i, -1, -1) if detections[k].between is None), None)
-    end = next((k for k in range(i, len(frames)) if detections[k].between is None), None)
-    if start is None or end is None or frames[end].index - frames[start].index != end - start:
-        return None
-    return start, end
+    batch_size = 1 if device == "cpu" else 16
+    return LandmarkRecovery(
+        body_model, intrinsics, batch_size=batch_size, interpolate=settings.interpolate, device=device, threads=1
+    )
 
 
 def normalised(pixels: NDArray[np.floating], camera: Intrinsics, rotations: Array) -> Array:
@@ -321,7 +310,7 @@ def _split(whole: T, counts: Sequence[int]) -> list[T]:
     return [_rows(whole, slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
 
 
-def _rows(whole: T, chosen: slice | NDArray[np.int64]) -> T:
+def _rows(whole: T, chosen: slice | list[int] | NDArray[np.int64]) -> T:
     names = [f.name for f in fields(whole)]  # type: ignore[arg-type]
     changes: dict[str, Any] = {name: getattr(whole, name)[chosen] for name in names}
     return type(whole)(**changes)
