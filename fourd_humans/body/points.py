@@ -83,6 +83,8 @@ def _pose(  # type: ignore[no-untyped-def]
     position = np.zeros((joints, 3))
     position_shape = np.zeros((joints, 3, betas.shape[1]))
     rotation = np.zeros((joints, 3, 3))
+    moved, moved_mass = np.zeros((len(mass), joints, 3)), np.zeros((len(mass), joints))
+    arm, count_betas = np.zeros(3), betas.shape[1]
     for n in range(len(betas)):
         shaped = rest.copy()
         for j in range(joints):
@@ -93,28 +95,47 @@ def _pose(  # type: ignore[no-untyped-def]
             position[j] = position[parent] + rotation[parent] @ (shaped[j] - shaped[parent])
             position_shape[j] = position_shape[parent] + rotation[parent] @ (rest_shape[j] - rest_shape[parent])
             rotation[j] = rotation[parent] @ rotations[n, j]
-        for k in range(len(mass)):
-            for j in range(joints):
-                if mass[k, j] == 0:
+        for j in range(joints):
+            turned_shape = rotation[j] @ rest_shape[j]
+            for k in range(len(mass)):
+                m = mass[k, j]
+                moved_mass[k, j] = m
+                if m == 0:
+                    moved[k, j] = 0.0
                     continue
                 # The part of the point that joint j moves: its first moment about the joint, then about the origin.
-                arm = rotation[j] @ (moment[k, j] + moment_shape[k, j] @ betas[n] - mass[k, j] * shaped[j])
-                carried = arm + mass[k, j] * position[j]
-                points[n, k] += carried
-                by_betas[n, k] += rotation[j] @ (moment_shape[k, j] - mass[k, j] * rest_shape[j])
-                by_betas[n, k] += mass[k, j] * position_shape[j]
-                above = j
-                while above >= 0:  # each joint above rotates it about that joint, around its parent's axes
-                    x, y, z = carried - mass[k, j] * position[above]
-                    for axis in range(3):
-                        u, v, w = 1.0 * (axis == 0), 1.0 * (axis == 1), 1.0 * (axis == 2)
-                        if above > 0:
-                            u, v, w = rotation[parents[above], :, axis]
-                        column = 3 * above + axis
-                        by_rotation[n, k, 0, column] += v * z - w * y
-                        by_rotation[n, k, 1, column] += w * x - u * z
-                        by_rotation[n, k, 2, column] += u * y - v * x
-                    above = parents[above]
+                for c in range(3):
+                    arm[c] = moment[k, j, c] - m * shaped[j, c]
+                    for b in range(count_betas):
+                        arm[c] += moment_shape[k, j, c, b] * betas[n, b]
+                for c in range(3):
+                    along = rotation[j, c, 0] * arm[0] + rotation[j, c, 1] * arm[1] + rotation[j, c, 2] * arm[2]
+                    moved[k, j, c] = along + m * position[j, c]
+                    points[n, k, c] += moved[k, j, c]
+                    for b in range(count_betas):
+                        shape = m * (position_shape[j, c, b] - turned_shape[c, b])
+                        for d in range(3):
+                            shape += rotation[j, c, d] * moment_shape[k, j, d, b]
+                        by_betas[n, k, c, b] += shape
+        # What a joint moves it rotates about itself, around its parent's axes; so it does with all below it.
+        for j in range(joints - 1, 0, -1):
+            for k in range(len(mass)):
+                moved_mass[k, parents[j]] += moved_mass[k, j]
+                for c in range(3):
+                    moved[k, parents[j], c] += moved[k, j, c]
+        for j in range(joints):
+            axes = rotation[parents[j]] if j > 0 else np.eye(3)
+            at = position[j]
+            for k in range(len(mass)):
+                m = moved_mass[k, j]
+                if m == 0:
+                    continue
+                x, y, z = (moved[k, j, 0] - m * at[0], moved[k, j, 1] - m * at[1], moved[k, j, 2] - m * at[2])
+                for axis in range(3):
+                    u, v, w = axes[0, axis], axes[1, axis], axes[2, axis]
+                    by_rotation[n, k, 0, 3 * j + axis] = v * z - w * y
+                    by_rotation[n, k, 1, 3 * j + axis] = w * x - u * z
+                    by_rotation[n, k, 2, 3 * j + axis] = u * y - v * x
 
 
 def _array(tensor: Tensor) -> Array:

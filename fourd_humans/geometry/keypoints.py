@@ -13,16 +13,20 @@ MAX_MEAN_MOVEMENT = 0.06  # of a person's keypoints, over half the box's longer 
 MAX_MOVEMENT = 0.15  # of any one of them
 
 
-def match_people(before: Detections, after: Detections) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def match_people(
+    before: Detections, after: Detections, limit: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The people of two frames matched by their keypoints, which both must have.
 
+    limit: factor on how far people may move.
     Returns: (P, 2) the index of each matched person in both frames, and (P,) whether they hardly move.
     """
-    assert before.keypoints is not None and after.keypoints is not None
+    assert before.keypoints is not None
+    assert after.keypoints is not None
     mean, largest = _movement(before.keypoints, after.keypoints, before.boxes)
     pairs = np.stack(linear_sum_assignment(mean), 1)
     of_pairs = pairs[:, 0], pairs[:, 1]
-    return pairs, (mean[of_pairs] <= MAX_MEAN_MOVEMENT) & (largest[of_pairs] <= MAX_MOVEMENT)
+    return pairs, (mean[of_pairs] <= limit * MAX_MEAN_MOVEMENT) & (largest[of_pairs] <= limit * MAX_MOVEMENT)
 
 
 def _movement(before: Float, after: Float, boxes: Float) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

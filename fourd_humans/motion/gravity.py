@@ -272,7 +272,7 @@ def uprightness(joints: NDArray[np.floating]) -> Array:
     return 1 / (1 + (knee / BENT) ** 4) / (1 + (hip / BENT) ** 4)
 
 
-def _forward(joints: Array) -> Array:
+def _forward(joints: NDArray[np.floating]) -> Array:
     """(..., 3) unit vectors in which the trunks of bodies (..., 45, 3) face."""
     left = joints[..., LEFT_HIP, :] - joints[..., RIGHT_HIP, :]
     ahead = np.cross(left, joints[..., NECK, :] - joints[..., [RIGHT_HIP, LEFT_HIP], :].mean(-2))
@@ -280,7 +280,7 @@ def _forward(joints: Array) -> Array:
     return unit
 
 
-def _bend(start: Array, middle: Array, end: Array) -> Array:
+def _bend(start: NDArray[np.floating], middle: NDArray[np.floating], end: NDArray[np.floating]) -> Array:
     """(...) degrees by which ways from (..., 3) over (..., 3) to (..., 3) are not straight."""
     a, b = middle - start, end - middle
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1)))

@@ -163,7 +163,8 @@ def _add_measurements(  # type: ignore[no-untyped-def]
                 rows[first + c, 72 + c] = scale
                 rows[first + c, 74] = -scale * where[c]
                 rows[first + c, 75:] = scale * (by_betas[t, k, c] - where[c] * by_betas[t, k, 2])
-        matrix = rows.T @ rows
+        single = rows.astype(np.float32)  # half the time, and enough for the matrix, but not for its right-hand side
+        matrix = single.T @ single
         right = rows.T @ residuals
         diagonal[t] += matrix[:75, :75]
         gradient[t] += right[:75]
@@ -207,6 +208,7 @@ def _add_accelerations(  # type: ignore[no-untyped-def]
     """The second differences of all points and of the translation over time."""
     count, rows = points.shape[0], 3 * points.shape[1]
     jacobian = np.ascontiguousarray(by_rotation).reshape(count, rows, 72) / std
+    single = jacobian.astype(np.float32)
     values = np.ascontiguousarray(points).reshape(count, rows) / std
     coefficients = np.array([1.0, -2.0, 1.0])
     for t in range(count):
@@ -218,7 +220,7 @@ def _add_accelerations(  # type: ignore[no-untyped-def]
             if product == 0.0:
                 continue
             block = diagonal[t] if other == t else following[t] if other == t + 1 else second[t]
-            block[:72, :72] += product * (jacobian[t].T @ jacobian[other])
+            block[:72, :72] += product * (single[t].T @ single[other])
             for c in range(3):
                 block[72 + c, 72 + c] += product * translation_weights[c]
         pull = np.zeros(rows)

@@ -26,6 +26,7 @@ from fourd_humans.people import Mask
 Array = NDArray[np.float64]
 
 GRID = 128  # cells along the longer side of the grid
+SAMPLES = 4  # of the mask along each side of a cell
 LEAST_SIDE = 16  # pixels: a smaller mask says nothing of the shape
 PADDING = 0.25  # of the mask's longer side, added around it
 FRAME_BORDER = (
@@ -103,24 +104,17 @@ def mask_distance(mask: Mask, others: Sequence[Mask]) -> MaskDistance | None:
 
 
 def _resampled(mask: Mask, left: int, top: int, cell: float, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The share of each cell that the mask covers."""
-    h, w = mask.pixels.shape
-    size = int(np.ceil(shape[0] * cell)), int(np.ceil(shape[1] * cell))
-    rows = max(mask.top, top), min(mask.top + h, top + size[0])
-    columns = max(mask.left, left), min(mask.left + w, left + size[1])
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        return np.zeros(shape, np.float32)
-    region = np.zeros(size, np.uint8)
-    part = mask.pixels[rows[0] - mask.top : rows[1] - mask.top, columns[0] - mask.left : columns[1] - mask.left]
-    region[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = part
-    region *= 255
-    if cell > 1:
-        blurred = cv2.blur(region, (round(cell), round(cell)), borderType=cv2.BORDER_CONSTANT)
-    else:
-        blurred = region
-    to_frame = np.array([[cell, 0, cell / 2 - 0.5], [0, cell, cell / 2 - 0.5]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    share: NDArray[np.float32] = cv2.warpAffine(blurred, to_frame, shape[::-1], flags=flags) / np.float32(255)
+    """The share of each cell that the mask covers, from SAMPLES x SAMPLES pixels in it."""
+    row, column = (
+        np.floor(begin + (np.arange(SAMPLES * count) + 0.5) * (cell / SAMPLES)).astype(int) - own
+        for begin, count, own in ((top, shape[0], mask.top), (left, shape[1], mask.left))
+    )
+    covered = np.zeros((len(row), len(column)), np.uint8)
+    rows = slice(*np.searchsorted(row, (0, mask.pixels.shape[0])).tolist())
+    columns = slice(*np.searchsorted(column, (0, mask.pixels.shape[1])).tolist())
+    covered[rows, columns] = mask.pixels[np.ix_(row[rows], column[columns])]
+    covered *= SAMPLES**2
+    share: NDArray[np.float32] = cv2.resize(covered, shape[::-1], interpolation=cv2.INTER_AREA) / np.float32(SAMPLES**2)
     return share
 
 

@@ -11,6 +11,8 @@ from fourd_humans.geometry.keypoints import match_people
 from fourd_humans.people import Detections, Float, Frame
 from fourd_humans.recovery.landmarks.regions import MIN_BONE_SCORE
 
+LIMIT = 0.5  # of the movement within which the detector's keypoints are interpolated: depth is measured here alone
+
 Person = tuple[int, int]  # the number of a frame in the batch, and of a person in it
 
 
@@ -43,14 +45,16 @@ def interpolated_people(
 def _hardly_moved(before: Detections, after: Detections) -> dict[int, int]:
     if after.keypoints is None:
         return {}
-    pairs, still = match_people(before, after)
+    pairs, still = match_people(before, after, LIMIT)
     return dict(pairs[still].tolist())
 
 
 def _without_overlaps(
     between: dict[Person, tuple[Person, Person]], detections: Sequence[Detections]
 ) -> dict[Person, tuple[Person, Person]]:
-    read = [np.array([(i, row) not in between for row in range(len(found))], bool) for i, found in enumerate(detections)]
+    read = [
+        np.array([(i, row) not in between for row in range(len(found))], bool) for i, found in enumerate(detections)
+    ]
     for found, chosen in zip(detections, read, strict=True):
         if found.keypoints is None or chosen.all():
             continue

@@ -127,9 +127,7 @@ class LandmarkRecovery:
             [replace(found[chosen], rejected=[]) for found, chosen in zip(detections, rows, strict=True)],
             [_rows(region, chosen) for region, chosen in zip(regions, rows, strict=True)],
         )
-        people = {
-            (i, row): _rows(read[i], [k]) for i, chosen in enumerate(rows) for k, row in enumerate(chosen)
-        }
+        people = {(i, row): _rows(read[i], [k]) for i, chosen in enumerate(rows) for k, row in enumerate(chosen)}
         for (i, row), (before, after) in between.items():
             keypoints = detections[i].keypoints
             assert keypoints is not None

@@ -20,14 +20,14 @@ def frames(*indices):
 
 
 def test_who_hardly_moves_is_read_at_both_ends():
-    found = [detections(50 + t, 400) for t in range(5)]
+    found = [detections(50 + t / 2, 400) for t in range(5)]
     between = interpolated_people(frames(*range(5)), found)
     assert between == {(i, row): ((0, row), (4, row)) for i in (1, 2, 3) for row in (0, 1)}
 
 
 def test_each_person_is_read_as_often_as_their_movement_asks():
     """One stands, one moves so far that the middle is read, one so far that all frames are; in changing order."""
-    found = [detections(50, 400 + 2 * t, 700 + 10 * t) for t in range(5)]
+    found = [detections(50, 400 + t, 700 + 10 * t) for t in range(5)]
     found[2] = found[2][[2, 0, 1]]
     between = interpolated_people(frames(*range(5)), found)
     assert {person: ends for person, ends in between.items() if ends[0][1] == 0} == {
