@@ -19,8 +19,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -46,6 +46,12 @@ def pictures(video: Path, start: int = 0) -> Iterator[NDArray[np.uint8]]:
     frames = [frame for frame in open_source(video, start) if isinstance(frame, Frame)]
     small = [np.asarray(cv2.resize(f.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8) for f in frames]
     return cycle([*small, *small[-2:0:-1]])
+
+
+def last_picture(video: Path) -> NDArray[np.uint8]:
+    """The last picture of a video, 320x180."""
+    last = deque((frame for frame in open_source(video) if isinstance(frame, Frame)), maxlen=1).pop()
+    return np.asarray(cv2.resize(last.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def write(path: Path, images: Iterator[NDArray[np.uint8]], frames: int, rate: int) -> Path:
@@ -220,51 +226,53 @@ def speed(video: Path, work: Path, frames: int, ray: bool) -> dict[str, Any]:
     return figures
 
 
-def soak(video: Path, work: Path, frames: int) -> dict[str, Any]:
-    """An hour of people coming and going: walking clips with empty seconds between them, 10 frames a second."""
+def soak(video: Path, work: Path, frames: int, render: bool) -> dict[str, Any]:
+    """An hour of people coming and going before one camera, 10 frames a second, and the memory that tracking takes.
+
+    Stretches of the video, forwards and backwards, of 4 to 20 seconds, and between them its last picture, in which
+    nobody is, for 1 to 15 seconds.
+    """
     images = pictures(video)
-    empty = np.full((SIZE[1], SIZE[0], 3), 96, np.uint8)
+    nobody = last_picture(video)
 
     def scenes() -> Iterator[NDArray[np.uint8]]:
         rng = random.Random(0)
         for _ in count():
             yield from islice(images, rng.randint(40, 200))
-            yield from islice(cycle([empty]), rng.randint(5, 30))
+            yield from islice(cycle([nobody]), rng.randint(10, 150))
 
     source = write(work / "hour.mp4", scenes(), frames, 10)
-    command = [*COMMAND, "track", str(source), "--output", str(work / "out"), "--quiet"]
+    options = ["--render"] if render else []
+    command = [*COMMAND, "track", str(source), "--output", str(work / "out"), "--quiet", *options]
     process = subprocess.Popen(command)
     samples: list[tuple[float, int, float]] = []
     begin = time.monotonic()
-
-    def sample() -> None:
+    while process.poll() is None:
+        time.sleep(5)
         records = list(find_records(work / "out").values())
-        with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
-            resident = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
-        samples.append((round(time.monotonic() - begin, 1), records[0].frames if records else 0, round(resident, 1)))
-
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(5):
-            try:
-                sample()
-            except (OSError, StopIteration):
-                return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
+        try:
+            resident = _resident(process.pid)
+        except (OSError, StopIteration):  # it has just ended
+            break
+        samples.append((round(time.monotonic() - begin, 1), records[0].frames if records else 0, resident))
+        if len(samples) % 24 == 0:
+            print(*samples[-1], file=sys.stderr, flush=True)
     process.wait()
-    ended.set()
-    thread.join()
     record = next(iter(find_records(work / "out").values()))
-    tenth = [resident for _, done, resident in samples if frames * 0.1 <= done < frames * 0.15]
-    last = [resident for _, done, resident in samples if done >= frames * 0.95]
+    tenth = [resident for _, done, resident in samples if 0.1 <= done / frames < 0.15]
+    last = [resident for _, done, resident in samples if done >= 0.95 * frames]
     return {
         "frames": record.frames, "people": record.people, "state": record.state,
-        "after a tenth": tenth[0] if tenth else None, "at the end": max(last, default=None),
-        "growth": round(max(last) - tenth[0], 1) if tenth and last else None, "samples": samples,
+        "after a tenth": tenth[0] if tenth else None, "at the end": last[-1] if last else None,
+        "growth": round(last[-1] - tenth[0], 1) if tenth and last else None,
+        "largest": max(resident for *_, resident in samples), "samples": samples,
     }  # fmt: skip
+
+
+def _resident(pid: int) -> float:
+    """Megabytes of memory that a process takes."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return round(next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024, 1)
 
 
 def main() -> None:
@@ -277,7 +285,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int)
     parser.add_argument("--seconds", type=float, default=300, help="how long workers are killed for")
     parser.add_argument("--every", type=float, default=20)
-    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--ray", action="store_true", help="speed: of a Ray cluster, too")
+    parser.add_argument("--render", action="store_true", help="soak: draw the video, too")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -288,7 +297,7 @@ def main() -> None:
         elif a.what == "speed":
             figures = speed(a.video, work, a.frames or 150, a.ray)
         else:
-            figures = soak(a.video, work, a.frames or 36_000)
+            figures = soak(a.video, work, a.frames or 36_000, a.render)
     print(json.dumps(figures, indent=1))
     if a.output:
         a.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

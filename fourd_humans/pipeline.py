@@ -223,11 +223,12 @@ class Pipeline:
         tracker = stages.make_tracker(
             self.config, self.body_model, self.texture_distance, self.motion, source.frame_count
         )
+        refine = self.refine
         return Tracking(
             tracker,
             FixedLagBuffer(tracker.min_hits, self.complete),
             self.body_model.shape_space,
-            refinement=None if self.refine is None else RefinementBuffer(self.refine, source.frame_rate),
+            refinement=None if refine is None else RefinementBuffer(refine, source.frame_rate, max_age=tracker.max_age),
             textures=self.config.results.textures,
         )
 

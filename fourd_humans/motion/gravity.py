@@ -47,7 +47,10 @@ MIN_CONFIDENCE = 0.05  # of the recovery, so that a person of whom it is never s
 MIN_LENGTH = 0.1  # metres from ankles to shoulders
 MIN_FRAMES = 3  # of a person
 MIN_FORWARD = 0.1  # cosine from the optical axis up to which points are used
-MAX_OBSERVATIONS = 512  # of one person, thinned evenly where there are more, so that memory does not grow
+# So that neither memory nor the fit grows with the length of a shot, which may be hours of a street:
+MAX_OBSERVATIONS = 512  # of one person, thinned evenly where there are more
+MAX_IN_ALL = 8192  # of everybody; where there are more, those of the people who were seen longest are kept, and
+MAX_PEOPLE = 64  # that many people
 STEP = 1 / 3  # seconds within which frames of one walk tell nothing new
 MAX_STEPS = 3.0  # that one person counts for, so that nobody outweighs all others
 BODY_STD = math.radians(9)  # of the direction of one person's body, over all frames
@@ -160,6 +163,17 @@ class GravityEstimator:
                     whole=bool(whole[row]),
                 )
             )
+        count = sum(len(person.observations) for person in self._people.values())
+        if count > MAX_IN_ALL or len(self._people) > 2 * MAX_PEOPLE:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Keep the people who were seen longest, each with so many observations that there is room for as many again."""
+        ranked = sorted(self._people.items(), key=lambda item: -item[1].frames)[:MAX_PEOPLE]
+        self._people = defaultdict(_Person, sorted(ranked))
+        for person in self._people.values():
+            while len(person.observations) > MAX_IN_ALL // MAX_PEOPLE // 2:
+                person.thin()
 
     def estimate(self, rotation_at: Callable[[int], Array] | None = None) -> Gravity | None:
         """The direction up and the floor, or None where nobody stood upright.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,13 +52,16 @@ class RefinementBuffer:
     a frame comes without the person, but not at a frame with an `error`.
 
     refine: see `refinement.Refinement`. frame_rate: frames a second.
+    max_age: frames without the person, not counting those with an `error`, after which an identity does not come back,
+        so that its shape need not be kept; by default it may always do so.
     """
 
-    def __init__(self, refine: Refine, frame_rate: float) -> None:
-        self._refine, self._frame_rate = refine, frame_rate
+    def __init__(self, refine: Refine, frame_rate: float, *, max_age: float = math.inf) -> None:
+        self._refine, self._frame_rate, self._max_age = refine, frame_rate, max_age
         self._waiting: deque[_UnrefinedFrame] = deque()
         self._tracks: dict[int, _UnrefinedTrack] = {}
         self._betas: dict[int, Float] = {}
+        self._absent: dict[int, int] = {}  # of each identity in `_betas`, the frames since it was there
 
     def add(self, frame: TrackedFrame) -> list[TrackedFrame]:
         """Take the next frame; return those that are refined now."""
@@ -73,6 +77,8 @@ class RefinementBuffer:
             track.rows.append((waiting, row))
             if len(track.rows) == WINDOW + LOOKAHEAD:
                 self._refine_track(id, WINDOW)
+        if frame.error is None:
+            self._forget(frame)
         return self._release()
 
     def finish(self) -> list[TrackedFrame]:
@@ -85,11 +91,12 @@ class RefinementBuffer:
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here in another process; of the classes in `REFINEMENT_CLASSES` and those
         of tracked frames."""
-        return {"waiting": self._waiting, "tracks": self._tracks, "betas": self._betas}
+        return {"waiting": self._waiting, "tracks": self._tracks, "betas": self._betas, "absent": self._absent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where another buffer with the same settings was."""
-        self._waiting, self._tracks, self._betas = state["waiting"], state["tracks"], state["betas"]
+        self._waiting, self._tracks = state["waiting"], state["tracks"]
+        self._betas, self._absent = state["betas"], state["absent"]
 
     def _refine_track(self, id: int, count: int) -> None:
         """Refine all rows of a track, of which the first `count` are then done."""
@@ -107,6 +114,13 @@ class RefinementBuffer:
             waiting.bodies[row] = replace(refined[i], texture=waiting.bodies[row].texture)
         track.previous = Window(window.frames[:count], refined[:count], window.observed[:count])
         del track.rows[:count]
+
+    def _forget(self, frame: TrackedFrame) -> None:
+        """Drop the shapes of identities that do not come back after this frame."""
+        present = set(frame.ids.tolist())
+        self._absent = {id: 0 if id in present else self._absent.get(id, 0) + 1 for id in self._betas}
+        for id in [id for id, frames in self._absent.items() if frames > self._max_age]:
+            del self._betas[id], self._absent[id]
 
     def _release(self) -> list[TrackedFrame]:
         first = min((track.rows[0][0].frame.index for track in self._tracks.values() if track.rows), default=np.inf)
