@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -66,18 +67,20 @@ def write(path: Path, images: Iterator[NDArray[np.uint8]], frames: int, rate: in
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two result files hold the same frames, number by number; how long the run took is not in them."""
+    """Whether two result files hold the same frames, number by number."""
+    return first_difference(joblib.load(one), joblib.load(other)) is None
 
-    def equal(a: Any, b: Any) -> bool:
-        if isinstance(a, np.ndarray):
-            return isinstance(b, np.ndarray) and np.array_equal(a, b)
-        if isinstance(a, dict):
-            return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
-        if isinstance(a, list | tuple):
-            return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
-        return bool(a == b)
 
-    return equal(joblib.load(one), joblib.load(other))
+def first_difference(a: Any, b: Any, where: str = "") -> str | None:
+    """Where two values, of dicts, lists, arrays, numbers and text, are not the same, or None."""
+    if isinstance(a, dict) and isinstance(b, dict) and list(a) == list(b):
+        return next((found for key in a if (found := first_difference(a[key], b[key], f"{where}/{key}"))), None)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return next((found for i, (x, y) in pairs if (found := first_difference(x, y, f"{where}/{i}"))), None)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return None if np.array_equal(a, b, equal_nan=a.dtype.kind == "f") else f"{where}: {a} is not {b}"
+    return None if type(a) is type(b) and a == b else f"{where}: {a} is not {b}"
 
 
 def difference(one: Path, other: Path) -> dict[str, Any]:
@@ -93,64 +96,91 @@ def difference(one: Path, other: Path) -> dict[str, Any]:
 
 
 def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
-    """Runs in forked children of a process that has loaded the models, so that each is quick to begin."""
+    """Runs of the real chain, killed at random moments and gone on with, each in a process of its own.
+
+    A moment is a share of the processor time of a whole run, so that other load on the machine changes nothing.
+    """
+    source = write(work / "clip.mp4", pictures(video), frames, 30)
+
+    def run(output: Path, seconds: float = math.inf) -> float:
+        """A run, killed after so much processor time; how much it took, from when its models were loaded."""
+        command = [sys.executable, __file__, "run", str(source), "--output", str(output)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        begin = spent = _processor_time(process.pid)
+        while process.poll() is None:
+            spent = max(spent, _processor_time(process.pid))
+            if spent - begin >= seconds:
+                process.kill()
+            time.sleep(0.01)
+        if process.wait() not in (0, -signal.SIGKILL):
+            raise SystemExit(f"the run into {output} failed")
+        return spent - begin
+
+    run(work / "warm")  # kernels
+    longest = run(work / "whole")
+    whole = joblib.load(work / "whole" / "clip.pkl")
+    figures: dict[str, Any] = dict.fromkeys(
+        ("times", "equal", "state saved", "loadable", "with frames", "video begun", "playable", "video whole"), 0
+    )
+    rng = random.Random(times)
+    while figures["times"] < times:
+        output = work / f"killed{figures['times']}"
+        run(output, rng.uniform(0.02, 0.98) * longest)
+        if (output / "clip.pkl").exists():  # it was quicker
+            shutil.rmtree(output)
+            continue
+        partial, drawn = output / "clip.pkl.partial", output / "clip.mp4.partial"
+        figures["times"] += 1
+        figures["state saved"] += (output / "clip.pkl.state").exists()
+        so_far = joblib.load(partial) if partial.exists() else {}  # an error ends the benchmark
+        figures["loadable"] += partial.exists()
+        figures["with frames"] += bool(so_far)
+        figures["video begun"] += drawn.exists() and drawn.stat().st_size > 0
+        figures["playable"] += _playable(drawn) > 0
+        run(output)
+        equal = same(output / "clip.pkl", work / "whole" / "clip.pkl")
+        figures["equal"] += equal
+        if not equal:
+            print(first_difference(joblib.load(output / "clip.pkl"), whole), file=sys.stderr)
+            shutil.copytree(output, Path(f"unequal{figures['times']}"))
+        figures["video whole"] += _playable(output / "clip.mp4") == frames
+        shutil.rmtree(output)
+        print(json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
+
+
+def run(source: Path, output: Path) -> None:
+    """What `kill` kills: a run that is saved every 0.4 seconds, and so are the fragments of its video."""
     from fourd_humans import saved_run
     from fourd_humans.pipeline import Pipeline
     from fourd_humans.run import track
     from fourd_humans.video import writer
 
-    saved_run.VIDEO_INTERVAL = 0.4  # of a clip of two seconds
+    saved_run.VIDEO_INTERVAL = 0.4
     writer.FRAGMENT = 0.4
-    source = write(work / "clip.mp4", pictures(video), frames, 30)
     pipeline = Pipeline(default_config())
+    print("begins", flush=True)
+    track(source, output, pipeline=pipeline, render=True, resume=True)
 
-    def run(output: Path, seconds: float | None = None) -> float:
-        begin = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            try:
-                track(source, output, pipeline=pipeline, render=True, resume=True)
-                os._exit(0)
-            except BaseException as error:
-                print(f"{type(error).__name__}: {error}", file=sys.stderr)
-                os._exit(1)
-        if seconds is not None:
-            time.sleep(seconds)
-            os.kill(child, signal.SIGKILL)
-        if os.waitpid(child, 0)[1] and seconds is None:
-            raise SystemExit(f"the run into {output} failed")
-        return time.monotonic() - begin
 
-    run(work / "warm")  # kernels
-    longest = run(work / "whole")
-    figures: dict[str, Any] = {"times": 0, "equal": 0, "loadable": 0, "nothing yet": 0, "playable": 0, "resumed": 0}
-    for number in range(times):
-        output = work / f"killed{number}"
-        run(output, random.uniform(0.05, 0.95) * longest)
-        partial, drawn = output / "clip.pkl.partial", output / "clip.mp4.partial"
-        figures["times"] += 1
-        figures["resumed"] += (output / "clip.pkl.state").exists()
-        try:
-            figures["loadable"] += len(joblib.load(partial)) >= 0
-        except (OSError, EOFError, ValueError):
-            figures["nothing yet"] += not partial.exists() or partial.stat().st_size == 0
-        try:
-            with av.open(str(drawn)) as opened:
-                figures["playable"] += sum(1 for _ in opened.decode(video=0)) > 0
-        except (OSError, av.error.FFmpegError):
-            pass
-        run(output)
-        equal = same(output / "clip.pkl", work / "whole" / "clip.pkl")
-        figures["equal"] += equal
-        if not equal:
-            print(difference(output / "clip.pkl", work / "whole" / "clip.pkl"), file=sys.stderr)
-            shutil.copytree(output, Path(f"unequal{number}"))
-        with av.open(str(output / "clip.mp4")) as opened:
-            if sum(1 for _ in opened.decode(video=0)) != frames:
-                raise SystemExit(f"{output}/clip.mp4 is not whole")
-        shutil.rmtree(output)
-        print(json.dumps(figures), file=sys.stderr, flush=True)
-    return figures
+def _processor_time(pid: int) -> float:
+    """Seconds that a process has worked, of all its threads; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (OSError, IndexError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _playable(video: Path) -> int:
+    """How many pictures of a video can be decoded."""
+    try:
+        with av.open(str(video)) as opened:
+            return sum(1 for _ in opened.decode(video=0))
+    except (OSError, av.error.FFmpegError):
+        return 0
 
 
 def many(folder: Path, work: Path, videos: int, frames: int, seconds: float, every: float) -> dict[str, Any]:
@@ -277,7 +307,7 @@ def _resident(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kill", "many", "speed", "soak"])
+    parser.add_argument("what", choices=["kill", "many", "speed", "soak", "run"])
     parser.add_argument("video", type=Path, help="a video, or for 'many' a folder of them")
     parser.add_argument("--output", type=Path, help="a file for the figures")
     parser.add_argument("--times", type=int, default=50)
@@ -288,10 +318,13 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="speed: of a Ray cluster, too")
     parser.add_argument("--render", action="store_true", help="soak: draw the video, too")
     a = parser.parse_args()
+    if a.what == "run":
+        run(a.video, a.output)
+        return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if a.what == "kill":
-            figures = kill(a.video, work, a.times, a.frames or 60)
+            figures = kill(a.video, work, a.times, a.frames or 150)
         elif a.what == "many":
             figures = many(a.video, work, a.videos, a.frames or 100, a.seconds, a.every)
         elif a.what == "speed":

@@ -247,10 +247,11 @@ class Pipeline:
         stop: Callable[[], bool] = lambda: False,
     ) -> Generator[ObservedFrame]:
         """Frames with the people found in them. size: (height, width) of the source. is_cut: of the frames before."""
+        in_thread = in_one_torch_thread if self.config.model == "lite" else lambda work: work
         batches = read_ahead(_batches(self._read(frames, size, is_cut, stop), self.batch_size(size)), 2)
-        detected = read_ahead(map(self._detect, batches), 2)
-        recovered = read_ahead(map(self._recover, detected), 1)
-        textured = read_ahead(map(self._texture, recovered), 1)
+        detected = read_ahead(map(in_thread(self._detect), batches), 2)
+        recovered = read_ahead(map(in_thread(self._recover), detected), 1)
+        textured = read_ahead(map(in_thread(self._texture), recovered), 1)
         try:
             for batch in textured:
                 for item in batch:
@@ -363,9 +364,23 @@ def one_thread_in_libraries() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
+def in_one_torch_thread(work: Callable[[list[ObservedFrame]], list[ObservedFrame]]) -> Callable[..., Any]:
+    """`work`, for a thread that does nothing else, with one thread for PyTorch.
+
+    A thread that does not say so takes as many as the caller of the run has at the moment, who changes between one and
+    its own; and as sums of more threads differ in their last bits, results would depend on when a stage first works.
+    """
+
+    def limited(items: list[ObservedFrame]) -> list[ObservedFrame]:
+        torch.set_num_threads(1)
+        return work(items)
+
+    return limited
+
+
 @contextmanager
 def one_thread_in_torch() -> Iterator[None]:
-    """One thread for PyTorch in the calling thread and, for good, in threads that first use it meanwhile."""
+    """One thread for PyTorch in the calling thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

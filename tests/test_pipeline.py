@@ -127,6 +127,30 @@ def test_working_times_are_those_of_one_run(pipeline):
     assert first == long, "what a caller has kept of an earlier run stays as it was"
 
 
+def test_a_stage_works_with_one_thread_whenever_it_begins(pipeline, squares):
+    """Sums of more threads differ in their last bits, and a run that is gone on with must give the same numbers."""
+    images = [np.zeros((80, 160, 3), np.uint8)] * 15 + [picture(2 * t) for t in range(30)]
+    used, before = [], torch.get_num_threads()
+    frame_taken, begun = threading.Event(), threading.Event()
+
+    def recover_and_tell(frames, detections):
+        if any(len(found) for found in detections):
+            frame_taken.wait(10)
+            used.append(torch.get_num_threads())
+            begun.set()
+        return squares.recover(frames, detections)
+
+    pipeline.recover = recover_and_tell
+    torch.set_num_threads(3)
+    try:
+        for _ in pipeline.run(source_of(images)):
+            frame_taken.set()
+            assert begun.wait(10), "stages are ahead of who takes the frames"
+    finally:
+        torch.set_num_threads(before)
+    assert set(used) == {1}
+
+
 def test_the_callers_torch_keeps_its_threads_between_frames(pipeline):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
