@@ -128,7 +128,7 @@ def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
     while figures["times"] < times:
         output = work / f"killed{figures['times']}"
         run(output, rng.uniform(0.02, 0.98) * longest)
-        if (output / "clip.pkl").exists():  # it was quicker
+        if not (output / "clip.pkl.state").exists() and (output / "clip.pkl").exists():  # it was done
             shutil.rmtree(output)
             continue
         partial, drawn = output / "clip.pkl.partial", output / "clip.mp4.partial"
@@ -260,7 +260,7 @@ def soak(video: Path, work: Path, frames: int, render: bool) -> dict[str, Any]:
     """An hour of people coming and going before one camera, 10 frames a second, and the memory that tracking takes.
 
     Stretches of the video, forwards and backwards, of 4 to 20 seconds, and between them its last picture, in which
-    nobody is, for 1 to 15 seconds.
+    nobody is, for 3 to 24 seconds.
     """
     images = pictures(video)
     nobody = last_picture(video)
@@ -269,7 +269,7 @@ def soak(video: Path, work: Path, frames: int, render: bool) -> dict[str, Any]:
         rng = random.Random(0)
         for _ in count():
             yield from islice(images, rng.randint(40, 200))
-            yield from islice(cycle([nobody]), rng.randint(10, 150))
+            yield from islice(cycle([nobody]), rng.randint(30, 240))
 
     source = write(work / "hour.mp4", scenes(), frames, 10)
     options = ["--render"] if render else []

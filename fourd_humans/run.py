@@ -36,9 +36,10 @@ from fourd_humans.people import Detections, Frame, Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import open_writer, render_video, rendered_suffix
-from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of, read_frames
+from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of
 from fourd_humans.tracking.buffer import empty_frame
 from fourd_humans.tracklets import Tracklets
+from fourd_humans.video import writer
 from fourd_humans.video.images import read_image
 from fourd_humans.video.source import Source, open_source
 from fourd_humans.weights import weight_files
@@ -101,6 +102,7 @@ def track(
     pipeline: Pipeline | None = None,
     render: bool = False,
     actions: bool = False,
+    exports: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -114,6 +116,7 @@ def track(
     pipeline: one to use again for several sources (`config` is then its own); by default a new one for `config`.
     actions: also recognise what everybody does, into ``NAME_actions.csv`` and ``.json`` and into the rendered video,
     which is then drawn after the tracking instead of beside it.
+    exports: formats, see `exports`, in which to write the results, too.
     resume: continue a run that ended early; the result is that of an uninterrupted run. Start anew where there is none,
     or where `overwrite` is set and it had other settings.
     stop: called for every frame; True ends the run early and keeps the frames done so far.
@@ -132,7 +135,7 @@ def track(
     results_path, video_path = output_paths(source, Path(output), render=render, overwrite=replace_files)
     action_base = results_path.with_name(f"{source.name}_actions")
     if actions:
-        output_files(action_base, ACTION_FORMATS, overwrite=overwrite)
+        output_files(action_base, ACTION_FORMATS, overwrite=replace_files)
     pipeline = pipeline or Pipeline(config)
     config = pipeline.config
     summary = TrackResult(results_path, video_path)
@@ -166,14 +169,16 @@ def track(
             )
         scene = ShotEstimator()
         if saved is not None:
-            read_frames(partial_of(results_path), scene.update)
+            scene.restore(saved.scene)
         saver = saved_run.Saver(results_path, made, source, pipeline.batch_size(source.size))
         if saved is None:
             saver.remove()
+            if draw_later and video_path is not None:
+                writer.partial_of(video_path).unlink(missing_ok=True)
 
         def save_run() -> None:
             if saver.is_due(tracking.position):
-                saver.save(results.mark(), tracking, summary.counts())
+                saver.save(results.mark(), tracking, scene, summary.counts())
 
         observed = observe(pipeline, source, stop, after=tracking.position)
         for frame in pipeline.run(source, stop, tracking=tracking, observed=observed, on_tracked=save_run):
@@ -187,23 +192,31 @@ def track(
             summary.rejected.update(rejected.reason for rejected in frame.detections.rejected)
             on_frame(frame)
         summary.complete = not stop()
+        if summary.complete:  # a run that is killed from here on need not be tracked again
+            saver.save(results.mark(), tracking, scene, summary.counts())
         summary.shots = scene.finish()
         reason = None if summary.complete else "stopped"
         results.close(complete=summary.complete, reason=reason, shots=summary.shots)
-        if summary.complete:
-            saver.remove()
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
         summary.seconds["rendering"] = drawing.seconds
     texts = None
-    tracklets = load_tracklets(results_path) if draw_later else None
+    tracklets = load_tracklets(results_path) if draw_later or (exports and summary.people) else None
     if actions and tracklets is not None:
         summary.actions = recognise(tracklets, load_action_model(device=stages.choose_device(config)))
-        summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=overwrite)
+        summary.action_files = save(summary.actions, action_base, ACTION_FORMATS, overwrite=replace_files)
         texts = texts_by_frame(read_labels(summary.action_files[0]), (frame.index for frame in tracklets))
-    if tracklets is not None and video_path is not None and renderer is not None:
+    if draw_later and tracklets is not None and video_path is not None and renderer is not None:
         quality, level = config.render.quality, config.render.level
-        draw(tracklets, source, video_path, renderer, quality=quality, texts=texts, level=level)
+        draw(
+            tracklets, source, video_path, renderer, quality=quality, texts=texts, level=level, resume=saved is not None
+        )
+    if exports and tracklets is not None:
+        summary.exports = tracklets.export(exports, results_path.parent, source.name, overwrite=replace_files)
+    elif exports:
+        log.warning("%s: nobody was found, so nothing is exported", source.path)
+    if summary.complete:
+        saver.remove()
     return summary
 
 
@@ -280,10 +293,12 @@ def draw(
     quality: int,
     texts: Mapping[int, Mapping[int, str]] | None = None,
     level: LevelMode = "auto",
+    resume: bool = False,
 ) -> int:
-    """Draw results over their source into a video; returns the number of frames.
+    """Draw results over their source into a video; returns the number of frames drawn.
 
     texts: by number of the frame and identity, what to write at each person. level: of the side and top views.
+    resume: keep what there is of a video of the same results that was begun.
     """
     texts = texts or {}
     level_frames = {}
@@ -292,11 +307,14 @@ def draw(
         for note in levelled.notes:
             log.warning("%s", note)
         level_frames = {frame.index: frame for frame in levelled.tracklets}
-    with open_writer(source, path, renderer.output_size(source.size), quality) as writer:
+    first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if resume else None
+    with open_writer(source, path, renderer.output_size(source.size), quality, resume_at=first) as video:
+        kept = video.last_time
+        frames = [frame for frame in tracklets if kept is None or frame.time > kept]
         return render_video(
-            source,
-            tracklets,
-            writer,
+            replace(source, read=partial(source.read, frames[0].index)) if kept is not None and frames else source,
+            frames,
+            video,
             lambda image, frame: renderer.draw(image, frame, texts.get(frame.index), level_frames.get(frame.index)),
         )
 

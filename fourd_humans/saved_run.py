@@ -11,6 +11,7 @@ from typing import Any
 
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.files.state import load_state, save_state
+from fourd_humans.motion.shots import SHOT_CLASSES, ShotEstimator
 from fourd_humans.pipeline import STATE_CLASSES, Position, Tracking
 from fourd_humans.results.store import Mark, partial_of
 from fourd_humans.results.stream import Place
@@ -27,17 +28,18 @@ class SavedRun:
     """A run as it was at one frame.
 
     made_with, source: what must be the same to go on. mark: the place in the result file. tracking: see
-    `Tracking.state`. summary: of the frames so far.
+    `Tracking.state`. scene: see `ShotEstimator.state`. summary: of the frames so far.
     """
 
     made_with: dict[str, Any]
     source: list[Any]
     mark: Mark
     tracking: dict[str, Any]
+    scene: dict[str, Any]
     summary: dict[str, Any]
 
 
-CLASSES = (SavedRun, Mark, Place, *STATE_CLASSES)
+CLASSES = (SavedRun, Mark, Place, *STATE_CLASSES, *SHOT_CLASSES)
 
 
 class Saver:
@@ -61,10 +63,11 @@ class Saver:
             return False
         return position.time - self._last[0] >= VIDEO_INTERVAL or time.monotonic() - self._last[1] >= TIME_INTERVAL
 
-    def save(self, mark: Mark, tracking: Tracking, summary: dict[str, Any]) -> None:
-        """Save the run; `mark` is the place behind all frames that `tracking` has given."""
-        assert tracking.position is not None
-        state = SavedRun(self._made_with, self._source, mark, tracking.state(), summary)
+    def save(self, mark: Mark, tracking: Tracking, scene: ShotEstimator, summary: dict[str, Any]) -> None:
+        """Save the run; `mark` is the place behind all frames that `tracking` has given, and `scene` has taken."""
+        if tracking.position is None:
+            return
+        state = SavedRun(self._made_with, self._source, mark, tracking.state(), scene.state(), summary)
         try:
             save_state(self._path, state, CLASSES)
         except OSError as error:

@@ -13,7 +13,8 @@ from fourd_humans import saved_run
 from fourd_humans.config import apply_settings, default_config
 from fourd_humans.errors import UsageError
 from fourd_humans.pipeline import Pipeline
-from fourd_humans.results import load_tracklets
+from fourd_humans.rendering.renderer import Renderer
+from fourd_humans.results import ResultWriter, load_tracklets
 from fourd_humans.run import track
 
 FRAMES = 90
@@ -115,6 +116,57 @@ def test_a_run_that_was_killed_while_drawing(video, tmp_path, pipeline, often, m
         assert len(pictures[0]) == len(pictures[1]) == FRAMES
         assert max(np.abs(a - b).mean() for a, b in zip(*pictures, strict=True)) < 3
         assert {path.name for path in folder.iterdir()} == {"squares.pkl", "squares.mp4"}
+
+
+def test_a_run_that_was_killed_when_only_its_video_was_not_done(video, tmp_path, pipeline, squares, monkeypatch):
+    close, draw = ResultWriter.close, Renderer.draw
+
+    def close_and_keep(self, **options):
+        close(self, **options)
+        if not (tmp_path / "killed").exists():
+            shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+
+    monkeypatch.setattr(ResultWriter, "close", close_and_keep)
+    monkeypatch.setattr(Renderer, "draw", lambda self, *args: time.sleep(0.01) or draw(self, *args))
+    track(video, tmp_path / "whole", pipeline=pipeline, render=True)
+    folder = tmp_path / "killed"
+    assert {path.name for path in folder.iterdir()} == {"squares.pkl", "squares.pkl.state", "squares.mp4.partial"}
+    squares.batches.clear()
+    assert track(video, folder, pipeline=pipeline, render=True, resume=True).frames == FRAMES
+    assert not squares.batches, "nobody is looked for again"
+    assert_same(folder, tmp_path / "whole")
+    assert pictures_in(folder) == FRAMES
+    assert {path.name for path in folder.iterdir()} == {"squares.pkl", "squares.mp4"}
+
+
+def test_a_run_that_was_killed_while_drawing_after_tracking(video, tmp_path, squares, monkeypatch):
+    monkeypatch.setattr("fourd_humans.video.writer.FRAGMENT", 0.3)
+    config = apply_settings(default_config(), ["motion.predictor=hold", "render.views=[overlay,top]"])
+    pipeline = Pipeline(config, detector=squares.detect, recovery=squares.recover, appearance=squares.texture)
+    draw, drawn = Renderer.draw, []
+
+    def draw_and_keep(self, *arguments):
+        drawn.append(arguments)
+        if len(drawn) == 75:
+            shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(Renderer, "draw", draw_and_keep)
+    track(video, tmp_path / "whole", pipeline=pipeline, render=True, exports=["mot"])
+    assert len(drawn) == FRAMES
+    squares.batches.clear()
+    folder = tmp_path / "killed"
+    track(video, folder, pipeline=pipeline, render=True, exports=["mot"], resume=True)
+    assert not squares.batches, "nobody is looked for again"
+    assert len(drawn) < 2 * FRAMES, "what was drawn is kept"
+    assert_same(folder, tmp_path / "whole")
+    assert pictures_in(folder) == FRAMES
+    assert {path.name for path in folder.iterdir()} == {"squares.pkl", "squares.mp4", "squares_mot.txt"}
+
+
+def pictures_in(folder):
+    with av.open(str(folder / "squares.mp4")) as video:
+        return sum(1 for _ in video.decode(video=0))
 
 
 def test_other_settings_or_sources_are_not_gone_on_with(video, tmp_path, pipeline, often):

@@ -33,7 +33,6 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import TrackedFrame
 from fourd_humans.pipeline import Pipeline
 from fourd_humans.recovery.settings import PrecomputedBodySettings
-from fourd_humans.results import load_tracklets
 from fourd_humans.run import Observe, TrackResult, track
 from fourd_humans.video.frames import Position, Source
 from fourd_humans.video.source import open_source
@@ -264,6 +263,7 @@ def _track(
         pipeline=pipeline,
         render=request.render,
         actions=request.actions,
+        exports=request.exports,
         overwrite=overwrite,
         resume=resume,
         stop=stop,
@@ -273,11 +273,6 @@ def _track(
     record.frames, record.skipped, record.people = result.frames, result.skipped, len(result.people)
     record.seconds = {name: round(value, 3) for name, value in result.seconds.items()}
     record.complete = result.complete
-    if request.exports and result.people:
-        tracklets = load_tracklets(result.results)
-        result.exports = tracklets.export(request.exports, job.folder, source.name, overwrite=overwrite)
-    elif request.exports:
-        log.warning("%s: nobody was found, so nothing is exported", job.source)
     return result
 
 

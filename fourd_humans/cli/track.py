@@ -188,7 +188,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool, work
         return
     overwrite = request.overwrite or (request.resume and saved_run.is_unfinished(job.file(".pkl")))
     output_paths(opened, job.folder, render=request.render, overwrite=overwrite)
-    check_formats(request.exports, job.folder, job.name, request.overwrite)
+    check_formats(request.exports, job.folder, job.name, overwrite)
     pipeline = Pipeline(request.config, observing=not workers)
     observe: Observe = Pipeline.observe
     if workers:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,32 @@ class _Person:
         self.skipped = 0
         self.observations.append(observation)
         if len(self.observations) > MAX_OBSERVATIONS:
-            self.observations, self.stride = self.observations[::2], 2 * self.stride
+            self.thin()
+
+    def thin(self) -> None:
+        """Keep every second one."""
+        self.observations, self.stride = self.observations[::2], 2 * self.stride
+
+    @property
+    def frames(self) -> int:
+        """In about how many the person was upright."""
+        return self.stride * len(self.observations)
+
+    def state(self) -> dict[str, Any]:
+        """The person with the observations as one array for each of their fields."""
+        columns = {
+            each.name: np.array([getattr(observation, each.name) for observation in self.observations])
+            for each in fields(_Observation)
+        }
+        return {"stride": self.stride, "skipped": self.skipped, "observations": columns}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> _Person:
+        """The person with such a state."""
+        columns = state["observations"]
+        rows = zip(*(columns[each.name] for each in fields(_Observation)), strict=True)
+        observations = [_Observation(*(v if v.ndim else v.item() for v in row)) for row in rows]
+        return cls(state["stride"], state["skipped"], observations)
 
 
 class GravityEstimator:
@@ -168,12 +194,22 @@ class GravityEstimator:
             self._thin()
 
     def _thin(self) -> None:
-        """Keep the people who were seen longest, each with so many observations that there is room for as many again."""
+        """Keep the people who were seen longest, with observations that leave room for as many again."""
         ranked = sorted(self._people.items(), key=lambda item: -item[1].frames)[:MAX_PEOPLE]
         self._people = defaultdict(_Person, sorted(ranked))
         for person in self._people.values():
             while len(person.observations) > MAX_IN_ALL // MAX_PEOPLE // 2:
                 person.thin()
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here in another process."""
+        people = {id: person.state() for id, person in self._people.items()}
+        return {"people": people, "focal_length": self._focal_length}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another estimator was."""
+        people = {id: _Person.of_state(person) for id, person in state["people"].items()}
+        self._people, self._focal_length = defaultdict(_Person, people), state["focal_length"]
 
     def estimate(self, rotation_at: Callable[[int], Array] | None = None) -> Gravity | None:
         """The direction up and the floor, or None where nobody stood upright.

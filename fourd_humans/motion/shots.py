@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from fourd_humans.geometry.camera import Intrinsics, assumed_intrinsics
 from fourd_humans.motion.gravity import GravityEstimator
-from fourd_humans.people import CameraMotion, Shot, TrackedFrame
+from fourd_humans.people import CameraMotion, Gravity, Shot, TrackedFrame
 
 Array = NDArray[np.float64]
 
@@ -19,6 +20,9 @@ MIN_KNOWN = 0.7  # share of a shot's keyframes whose homography must be known
 STILL = 0.003  # of the longer side: how far the image's corners move between keyframes of a static camera
 STILL_IN_ALL = 0.02  # and between any two frames
 RIGID = 0.03  # how far K⁻¹HK of a rotating camera may be from a rotation: the focal length is only assumed
+
+SHOT_CLASSES = (Shot, Gravity, Intrinsics)
+"""What the state of a `ShotEstimator` consists of, for `files.state`."""
 
 
 class ShotEstimator:
@@ -43,6 +47,21 @@ class ShotEstimator:
         """All shots, in order."""
         self._end()
         return self._done
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here in another process; of the classes in `SHOT_CLASSES`."""
+        current = self._current
+        if current is None:
+            return {"done": self._done, "current": None}
+        values = {each.name: getattr(current, each.name) for each in fields(current)}
+        return {"done": self._done, "current": values | {"people": current.people.state()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another estimator was."""
+        self._done, self._current = list(state["done"]), None
+        if state["current"] is not None:
+            self._current = _Current(**{**state["current"], "people": GravityEstimator()})
+            self._current.people.restore(state["current"]["people"])
 
     def _end(self) -> None:
         if self._current is not None:

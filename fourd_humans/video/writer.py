@@ -27,6 +27,11 @@ FRAGMENT: float = 2  # seconds between two key frames
 FINEST_TICK = 10_000  # ticks per second at least, for videos whose frame rate varies
 
 
+def partial_of(path: Path) -> Path:
+    """Where a video grows until it is closed."""
+    return path.with_name(f"{path.name}.partial")
+
+
 class VideoWriter:
     """Writes RGB pictures with their times into an MP4 file.
 
@@ -60,7 +65,7 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.last_time: float | None = None
-        self._partial = self.path.with_name(f"{self.path.name}.partial")
+        self._partial = partial_of(self.path)
         self._earlier = self.path.with_name(f"{self.path.name}.earlier")
         self._size = size
         self._closed = False

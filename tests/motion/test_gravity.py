@@ -1,6 +1,7 @@
 """Gravity from people whose poses are known, seen by cameras of known pitch and roll."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.camera import Intrinsics, project
+from fourd_humans.motion import gravity
 from fourd_humans.motion.gravity import GravityEstimator, up_direction, uprightness, weighted_median
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 
@@ -119,3 +121,22 @@ def test_one_person_in_one_place_is_less_certain_than_three_who_walk(body_model)
 def test_weighted_median():
     assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([1.0, 1.0, 1.0])) == 3
     assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([5.0, 1.0, 1.0])) == 5
+
+
+def test_a_long_shot_with_many_people_takes_no_more_memory_and_has_the_same_answer(body_model, monkeypatch):
+    frames = list(walking(body_model, 10, 0, 1.6))
+    short, long = GravityEstimator(), GravityEstimator()
+    monkeypatch.setattr(gravity, "MAX_IN_ALL", 400)
+    monkeypatch.setattr(gravity, "MAX_PEOPLE", 8)
+    for frame in frames:
+        short.update(frame)
+    kept = []
+    for visit in range(20):
+        for frame in frames:
+            frame = replace(frame, index=60 * visit + frame.index, ids=frame.ids + 3 * visit)
+            long.update(frame)
+            kept.append(sum(len(person.observations) for person in long._people.values()))
+            assert len(long._people) <= 16
+    assert max(kept) <= 400
+    assert degrees_apart(long.estimate().up, short.estimate().up) < 1
+    assert degrees_apart(long.estimate().up, true_up(10, 0)) < 3

@@ -6,8 +6,9 @@ from demo_scene.scene import FOCAL_SHARE
 from scipy.spatial.transform import Rotation
 
 from fourd_humans.body.model import BodyModel
+from fourd_humans.files.state import load_state, save_state
 from fourd_humans.geometry.camera import Intrinsics
-from fourd_humans.motion.shots import ShotEstimator, rotation_function, rotation_of
+from fourd_humans.motion.shots import SHOT_CLASSES, ShotEstimator, rotation_function, rotation_of
 
 from .test_gravity import SIZE, degrees_apart, true_up, walking
 
@@ -90,3 +91,23 @@ def test_rotations_between_keyframes_are_interpolated():
     np.testing.assert_allclose(at(105), Rotation.from_euler("x", 5, True).as_matrix(), atol=1e-12)
     np.testing.assert_allclose(at(115), turn, atol=1e-12)
     np.testing.assert_array_equal(rotation_function(100, [])(105), np.eye(3))
+
+
+def test_goes_on_from_a_saved_state(tmp_path):
+    turned = list(walking(BodyModel.open_body(), 10, 0, 1.6, turning=0.2))
+    turned[20].is_cut = True
+    for t in (12, 32, 44, 56):
+        turned[t].camera_homography = homography(12 * 0.2)
+    whole, first, second = ShotEstimator(), ShotEstimator(), ShotEstimator()
+    for frame in turned:
+        whole.update(frame)
+    for frame in turned[:40]:
+        first.update(frame)
+    save_state(tmp_path / "state", first.state(), SHOT_CLASSES)
+    second.restore(load_state(tmp_path / "state", SHOT_CLASSES))
+    for frame in turned[40:]:
+        second.update(frame)
+    shots = whole.finish()
+    assert shots[1].gravity is not None
+    assert shots[1].camera_motion == "rotating"
+    assert second.finish() == shots, "number by number"
