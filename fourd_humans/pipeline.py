@@ -372,6 +372,7 @@ def in_one_torch_thread(work: Callable[[list[ObservedFrame]], list[ObservedFrame
     """
 
     def limited(items: list[ObservedFrame]) -> list[ObservedFrame]:
+        torch.get_num_threads()  # the first use of PyTorch in a thread takes over the caller's number
         torch.set_num_threads(1)
         return work(items)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,15 +30,13 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.geometry.camera import Intrinsics, frame_intrinsics
 from fourd_humans.motion.level import LevelMode, level_scene
 from fourd_humans.motion.shots import ShotEstimator
-from fourd_humans.people import Detections, Frame, Shot, TrackedFrame
+from fourd_humans.people import Frame, Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import open_writer, render_video, rendered_suffix
 from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of
-from fourd_humans.tracking.buffer import empty_frame
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video import writer
-from fourd_humans.video.images import read_image
 from fourd_humans.video.source import Source, open_source
 from fourd_humans.weights import weight_files
 
@@ -52,7 +48,6 @@ Observe = Callable[..., Generator[ObservedFrame]]
 ACTION_FORMATS = ("csv", "json")
 # Final frames that may wait for the renderer before tracking waits for it. They hold no images.
 FRAMES_WAITING = 256
-IMAGES_IN_PART = 32  # images of `recover_boxes` in one file
 
 
 @dataclass
@@ -218,70 +213,6 @@ def track(
     if summary.complete:
         saver.remove()
     return summary
-
-
-def recover_boxes(
-    images: Sequence[Path],
-    boxes: Sequence[NDArray[np.floating]],
-    output: Path,
-    config: Config,
-    on_part: Callable[[int], None] = lambda images: None,
-) -> Iterator[TrackedFrame]:
-    """The bodies of people whose boxes are given, image by image, without tracking.
-
-    boxes: for each image the (N, 4) xyxy pixels of its people. A person's id is the number of the box in its image,
-    from 1; people whom the recovery rejects are missing.
-    Parts of the work are kept in `output` as result files, so that a run that was interrupted goes on where it was.
-    on_part: called with the number of images done.
-    Raises: UsageError where `output` has parts of another run; FourDHumansError where an image cannot be read.
-    """
-    _claim(output, images, boxes, config)
-    recover: stages.Recovery | None = None
-    for start in range(0, len(images), IMAGES_IN_PART):
-        end = min(start + IMAGES_IN_PART, len(images))
-        part = output / f"part_{start // IMAGES_IN_PART:05d}.pkl"
-        if not part.exists():
-            recover = recover or _make_recovery(config)
-            frames = [Frame(i, 0.0, f"{i:08d}", read_image(images[i])) for i in range(start, end)]
-            recovered = list(_recovered(recover, frames, boxes[start:end]))
-            with ResultWriter(part, overwrite=True) as writer:
-                for frame in recovered:
-                    writer.write(frame)
-        yield from load_tracklets(part)
-        on_part(end)
-
-
-def _make_recovery(config: Config) -> stages.Recovery:
-    device = stages.choose_device(config)
-    return stages.make_recovery(config, stages.make_body_model(config, device), device)
-
-
-def _recovered(
-    recover: stages.Recovery, frames: Sequence[Frame], boxes: Sequence[NDArray[np.floating]]
-) -> Iterator[TrackedFrame]:
-    given = [
-        Detections(np.asarray(each, np.float32), np.ones(len(each), np.float32), annotations=list(range(len(each))))
-        for each in boxes
-    ]
-    for frame, (kept, bodies) in zip(frames, recover(frames, given), strict=True):
-        ids = 1 + np.array(kept.annotations, np.int64)
-        empty, seen = empty_frame(frame, bodies.shape_space), np.zeros_like(ids)
-        yield replace(empty, ids=ids, time_since_seen=seen, detections=kept, bodies=bodies, detected=len(ids))
-
-
-def _claim(output: Path, images: Sequence[Path], boxes: Sequence[NDArray[np.floating]], config: Config) -> None:
-    """Make `output` the folder of this run, or check that it is. Raises: UsageError where it is another's."""
-    digest = hashlib.sha256("\n".join(map(str, images)).encode())
-    for each in boxes:
-        digest.update(np.asarray(each, np.float32).tobytes())
-    own = {"images": len(images), "sha256": digest.hexdigest(), "configuration": to_yaml(config)}
-    path = output / "run.json"
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != own:
-            raise UsageError(f"{output} holds a run with other settings or data; choose another --output folder")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
 
 
 def draw(

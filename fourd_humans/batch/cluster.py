@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fourd_humans.batch.jobs import Job
 from fourd_humans.batch.records import Record
-from fourd_humans.batch.work import MakePipeline, Outcome, Request, perform, work
+from fourd_humans.batch.work import MakePipeline, Outcome, Perform, Request, work
 from fourd_humans.errors import UsageError
-from fourd_humans.run import TrackResult
 
 MAX_FILE = 4 << 30  # bytes of a result that is written back through the driver
 
@@ -80,11 +80,11 @@ class RayWorker:
         self._ray.kill(self._actor)
         self._driver.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, job: Job, request: Request, make_pipeline: MakePipeline) -> Outcome:
+    def _work(self, job: Job, request: Request, make_pipeline: MakePipeline, perform: Perform) -> Outcome:
         if self._sees(job.folder):
-            outcome: Outcome = self._call(work, job, request, make_pipeline)
+            outcome: Outcome = self._call(work, job, request, make_pipeline, perform)
             return outcome
-        return work(job, request, make_pipeline, perform=self._perform_elsewhere)
+        return work(job, request, make_pipeline, partial(self._perform_elsewhere, perform))
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
@@ -110,17 +110,22 @@ class RayWorker:
         return self._shared[folder]
 
     def _perform_elsewhere(
-        self, job: Job, request: Request, make_pipeline: MakePipeline, record: Record, *, resume: bool
-    ) -> TrackResult:
-        result, noted, files = self._call(perform_in_temporary_folder, job, request, make_pipeline, record)
+        self,
+        perform: Perform,
+        job: Job,
+        request: Request,
+        make_pipeline: MakePipeline,
+        record: Record,
+        *,
+        resume: bool,
+    ) -> None:
+        noted, files = self._call(perform_in_temporary_folder, perform, job, request, make_pipeline, record)
         for name, data in files.items():
             unfinished = job.folder / f".{name}.unfinished"
             unfinished.write_bytes(data)
             os.replace(unfinished, job.folder / name)
         for field in ("frames", "total", "skipped", "people", "seconds", "complete"):
             setattr(record, field, getattr(noted, field))
-        found: TrackResult = result
-        return found
 
 
 class _Actor:
@@ -131,15 +136,15 @@ class _Actor:
 
 
 def perform_in_temporary_folder(
-    job: Job, request: Request, make_pipeline: MakePipeline, record: Record
-) -> tuple[TrackResult, Record, dict[str, bytes]]:
-    """On a node: do a job, and give its result, its record and all files it has written."""
+    perform: Perform, job: Job, request: Request, make_pipeline: MakePipeline, record: Record
+) -> tuple[Record, dict[str, bytes]]:
+    """On a node: do a job, and give its record and all files it has written."""
     with tempfile.TemporaryDirectory() as folder:
-        result = perform(replace(job, folder=Path(folder)), request, make_pipeline, record, resume=False)
+        perform(replace(job, folder=Path(folder)), request, make_pipeline, record, resume=False)
         files = {path.name: path for path in sorted(Path(folder).iterdir()) if path.is_file()}
         if (size := sum(path.stat().st_size for path in files.values())) > MAX_FILE:
             raise UsageError(f"{job.source}: {size >> 20} MB of results are too many to send; use a shared folder")
-        return result, record, {name: path.read_bytes() for name, path in files.items()}
+        return record, {name: path.read_bytes() for name, path in files.items()}
 
 
 def ray_workers(address: str, count: int | None = None, devices: list[str] | None = None) -> list[RayWorker]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fourd_humans.batch.jobs import Job
 from fourd_humans.batch.records import BusyError, claimed, read_record, write_record
-from fourd_humans.batch.work import MakePipeline, Outcome, Request, describe, work
+from fourd_humans.batch.work import MakePipeline, Outcome, Perform, Request, describe, perform, work
 from fourd_humans.batch.workers import Worker
 from fourd_humans.config import merge
 from fourd_humans.errors import FourDHumansError
@@ -36,28 +36,38 @@ class Progress:
 def run_jobs(
     jobs: Sequence[Job],
     request: Request,
-    workers: Sequence[Worker],
+    workers: Sequence[Worker] = (),
     *,
     make_pipeline: MakePipeline = Pipeline,
+    perform: Perform = perform,
     stop: Callable[[], bool] = lambda: False,
     on_tick: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Outcome]:
     """Do all jobs; returns the outcome of each, in the order in which they ended.
 
+    workers: who does them; without any, they are done here, one after the other.
     A worker that dies is replaced, and its job begun again, up to `MAX_DEATHS` times. A job that another run works on
     is waited for. Once `stop` says True, all workers are ended at once and what they had under way is interrupted.
-    make_pipeline: a function of a module (it is called in the workers).
+    make_pipeline, perform: functions of a module (they are called in the workers), see `work.work`.
     """
+    progress = Progress(waiting=len(jobs))
+    if not workers:
+        for next_job in jobs:
+            if stop():
+                break
+            progress.outcomes.append(work(next_job, request, make_pipeline, perform))
+            progress.waiting -= 1
+            on_tick(progress)
+        return progress.outcomes
     waiting: deque[tuple[float, Job]] = deque((0.0, job) for job in jobs)
     idle = list(workers)
     running: dict[Future[Outcome], tuple[Worker, Job]] = {}
     deaths: Counter[Job] = Counter()
-    progress = Progress()
     try:
         while (waiting or running) and not stop():
             while (worker := next((each for each in idle if each.available()), None)) and (job := _next(waiting)):
                 idle.remove(worker)
-                running[worker.submit(work, job, _for(worker, request), make_pipeline)] = worker, job
+                running[worker.submit(work, job, _for(worker, request), make_pipeline, perform)] = worker, job
             if running:
                 done = wait(running, TICK, FIRST_COMPLETED).done
             else:

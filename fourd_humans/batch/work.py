@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fourd_humans.batch.jobs import Job
 from fourd_humans.batch.records import (
@@ -40,7 +40,10 @@ from fourd_humans.weights import weight_files
 
 log = logging.getLogger(__name__)
 
-MakePipeline = Callable[[Config], Pipeline]
+# What a process loads once for the same configuration: mostly a `Pipeline`.
+MakePipeline = Callable[[Config], Any]
+# (job, request, make_pipeline, record, resume=...): does a job, noting in the record how far it is
+Perform = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def work(
     job: Job,
     request: Request,
     make_pipeline: MakePipeline = Pipeline,
-    perform: Callable[..., TrackResult] = perform,
+    perform: Perform = perform,
 ) -> Outcome:
     """Do a job if it needs doing. What goes wrong is the job's outcome and in its record; nothing is raised.
 
@@ -182,8 +185,8 @@ def describe(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def loaded(make_pipeline: MakePipeline, config: Config) -> Pipeline:
-    """A pipeline of this process, made when it is first asked for."""
+def loaded(make_pipeline: MakePipeline, config: Config) -> Any:
+    """What this process has loaded, when it is first asked for."""
     return make_pipeline(config)
 
 

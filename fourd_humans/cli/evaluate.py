@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -69,7 +68,9 @@ def _models(command: _Command) -> _Command:
         click.option("--config", "config_file", type=_PATH, metavar="FILE", help="Settings as YAML."),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting. Repeat for more."),
         click.option("--predictions", type=_EXISTING, metavar="PATH", help="What to measure.  [default: run a model]"),
-    )
+        click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+                     help="Worker processes of the model.  [default: none but this]"),
+    )  # fmt: skip
     for option in options:
         command = option(command)
     return command
@@ -90,8 +91,8 @@ def _models(command: _Command) -> _Command:
 @click.option("--allow-missing", is_flag=True, help="Measure what is there where people have no prediction.")
 @_outputs
 def pose(dataset: str, folder: Path, predictions: Path | None, joints: str | None, root: Any, split: str,
-         smpl: tuple[Path, Path] | None, images: Path | None, completed: bool, allow_missing: bool, output: Path,
-         name: str | None, **model: Any) -> None:  # fmt: skip
+         smpl: tuple[Path, Path] | None, images: Path | None, completed: bool, allow_missing: bool, jobs: int | None,
+         output: Path, name: str | None, **model: Any) -> None:  # fmt: skip
     """MPJPE and PA-MPJPE (and PVE and acceleration, where the data has them) in mm.
 
     \b
@@ -114,7 +115,7 @@ def pose(dataset: str, folder: Path, predictions: Path | None, joints: str | Non
     else:
         people = _released(folder, FILES[dataset.removesuffix("-npz")], dataset, images)
         count = int(joints or 14)
-    found, config = _predictions(people, predictions, completed, output / dataset, model)
+    found, config = _predictions(people, predictions, completed, output / dataset, jobs, model)
     figures = pose_errors(people, found, joints=count, root=root, partial=allow_missing)
     settings = {
         "dataset": dataset, "folder": folder, "predictions": predictions, "split": split, "joints": count, "root": root,
@@ -139,8 +140,8 @@ def pose(dataset: str, folder: Path, predictions: Path | None, joints: str | Non
 @click.option("--allow-missing", is_flag=True, help="People without a prediction count as wrong instead of stopping.")
 @_outputs
 def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: tuple[float, ...], size: Any,
-              split: str | None, images: Path | None, allow_missing: bool, output: Path, name: str | None,
-              **model: Any) -> None:  # fmt: skip
+              split: str | None, images: Path | None, allow_missing: bool, jobs: int | None, output: Path,
+              name: str | None, **model: Any) -> None:  # fmt: skip
     """PCK of 2D keypoints: the share that lies near enough to where it is.
 
     \b
@@ -160,7 +161,7 @@ def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: 
     else:
         people = _released(folder, FILES[dataset], dataset, images)
     people = _with_folder(people, images) if images is not None else people
-    found, config = _predictions(people, predictions, False, output / dataset, model)
+    found, config = _predictions(people, predictions, False, output / dataset, jobs, model)
     figures, results = keypoint_figures(people, found, thresholds=thresholds, size=size, partial=allow_missing)
     settings = {
         "dataset": dataset, "folder": folder, "predictions": predictions, "size": size, "thresholds": thresholds,
@@ -181,7 +182,6 @@ def keypoints(dataset: str, folder: Path, predictions: Path | None, thresholds: 
 @click.option("--completed", is_flag=True, help="In result files, hidden people who were filled in count too.")
 @click.option("--protocol", type=click.Choice(["motchallenge", "phalp"]), default="motchallenge", show_default=True,
               help="phalp: as the published figures of PHALP and 4DHumans were made.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes.  [default: none but this]")
 @click.option("--recovery", "recoveries", multiple=True, nargs=2, metavar="NAME DIR",
               help="Compare recoveries: track with the bodies in DIR/SEQUENCE.pkl or .npz, and everything else as "
                    "configured. Repeat for each recovery.")  # fmt: skip
@@ -327,13 +327,20 @@ def _has_vertices(path: Path) -> bool:
 
 
 def _predictions(
-    people: AnnotatedPeople, path: Path | None, completed: bool, work: Path, model: Mapping[str, Any]
+    people: AnnotatedPeople,
+    path: Path | None,
+    completed: bool,
+    work: Path,
+    jobs: int | None,
+    model: Mapping[str, Any],
 ) -> tuple[Any, str | None]:
     """From the file or folder given, or else by running the model; with the configuration that this took."""
     from fourd_humans import stages, weights
+    from fourd_humans.batch.boxes import IMAGES_OF_A_JOB, recover_boxes
+    from fourd_humans.batch.workers import local_workers
+    from fourd_humans.cli.batch import Board
     from fourd_humans.config import apply_settings, to_yaml
     from fourd_humans.evaluation.predictions import from_given_boxes, images_of, match_results, read_arrays
-    from fourd_humans.run import recover_boxes
 
     if path is not None and path.suffix == ".npz":
         _refuse_model_options(model)
@@ -347,8 +354,9 @@ def _predictions(
         return match_results(path, people, body_model, completed=completed), to_yaml(config)
     indices = images_of(people)
     images, boxes = [people.folder / image for image in indices], [people.boxes[rows] for rows in indices.values()]
-    with _progress() as progress:
-        frames = recover_boxes(images, boxes, work, config, lambda done: progress(people.name, done, len(images)))
+    with Board(-(-len(images) // IMAGES_OF_A_JOB)) as board:
+        workers = local_workers(jobs) if jobs else []
+        frames = recover_boxes(images, boxes, work, config, workers=workers, on_tick=board)
         return from_given_boxes(people, frames, body_model), to_yaml(config)
 
 
@@ -382,11 +390,9 @@ def _track_sequences(
         files = [_bodies_file(bodies, job.name) for job in jobs]  # all are there before the first is worked on
         chosen = [{"recovery": {"backend": "precomputed", "bodies": str(file)}} for file in files]
         outcomes = [work(job, replace(request, config=merge(config, c))) for job, c in zip(jobs, chosen, strict=True)]
-    elif workers is None:
-        outcomes = [work(job, request) for job in jobs]
     else:
         with Board(len(jobs)) as board:
-            outcomes = run_jobs(jobs, request, local_workers(workers), on_tick=board)
+            outcomes = run_jobs(jobs, request, local_workers(workers) if workers else [], on_tick=board)
     if failed := [outcome for outcome in outcomes if outcome.state not in ("done", "skipped")]:
         raise FourDHumansError(f"{len(failed)} of {len(jobs)} sequences failed: {failed[0].error}")
 
@@ -410,24 +416,6 @@ def _same_run(folder: Path, config: str) -> None:
         raise UsageError(f"{folder} holds a run with other settings; choose another --output folder")
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(config, encoding="utf-8")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for each thing that is worked on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def update(name: str, done: int, of: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=of)
-            bars.update(tasks[name], completed=done)
-
-        yield update
 
 
 def _whole_counts(figures: Mapping[str, float]) -> dict[str, float | int]:

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from fourd_humans.geometry.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
 from fourd_humans.motion.time_kernel import Blend, TimeKernel
@@ -160,7 +159,7 @@ class Blocks(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = _stochastic_depth(drop_path)
         self.layers = nn.ModuleList(
             nn.ModuleList([PreNorm(width, layer) for layer in layers])
             for layers in (
@@ -178,6 +177,16 @@ class Blocks(nn.Module):
             tokens = tokens + self.drop_path(attention(tokens, hidden))
             tokens = tokens + self.drop_path(feed_forward(tokens))
         return tokens
+
+
+def _stochastic_depth(probability: float) -> nn.Module:
+    """Only imported for a probability: torchvision takes nearly as long to import as PyTorch."""
+    if not probability:
+        return nn.Identity()
+    from torchvision.ops import StochasticDepth
+
+    depth: nn.Module = StochasticDepth(probability, "row")
+    return depth
 
 
 class PreNorm(nn.Module):

@@ -96,6 +96,17 @@ def test_a_job_of_another_run_is_waited_for(folders, monkeypatch):
     assert len(ticks) > 3
 
 
+def test_without_workers_jobs_are_done_here_in_order(folders):
+    for number in range(3):
+        write_squares(folders[0] / f"{number}.mp4", 8)
+    ended = []
+    outcomes = run(folders, [], on_tick=lambda progress: ended.append((progress.waiting, len(progress.outcomes))),
+                   stop=lambda: len(ended) == 2)  # fmt: skip
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {"0": "done", "1": "done"}
+    assert ended == [(2, 1), (1, 2)]
+    assert {record.pid for record in find_records(folders[1]).values()} == {os.getpid()}
+
+
 def test_devices_are_given_out_in_turn():
     workers = local_workers(3, ["cuda:0", "cuda:1"])
     assert [worker.device for worker in workers] == ["cuda:0", "cuda:1", "cuda:0"]

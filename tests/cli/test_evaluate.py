@@ -15,6 +15,7 @@ from PIL import Image
 
 from fourd_humans import stages
 from fourd_humans.actions.classes import ava_classes
+from fourd_humans.batch.work import loaded
 from fourd_humans.cli import main
 from fourd_humans.people import Bodies, Detections, TrackedFrame
 from fourd_humans.results import ResultWriter
@@ -132,7 +133,9 @@ def test_a_model_is_run_where_no_predictions_are_given(run, people, tmp_path, mo
         return answer
 
     monkeypatch.setattr(stages, "make_recovery", lambda *arguments: upright)
+    loaded.cache_clear()  # of what other tests have put in its place
     result = run("pose", "3dpw-npz", folder, "--device", "cpu")
+    loaded.cache_clear()
     assert result.exit_code == 0, result.output
     assert yaml.safe_load(report(tmp_path, "pose-3dpw-npz")["settings"]["configuration"])["device"] == "cpu"
     assert (tmp_path / "out" / "3dpw-npz" / "part_00000.pkl").exists()

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fourd_humans import run as running
+from fourd_humans.batch import boxes as running
+from fourd_humans.batch.records import find_records
+from fourd_humans.batch.work import loaded
 from fourd_humans.body.model import BodyModel
-from fourd_humans.config import Config
+from fourd_humans.config import Config, apply_settings
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.evaluation.datasets.people import COMMON_14, NUM_POINTS, SKELETON_24, AnnotatedPeople
 from fourd_humans.evaluation.joint_errors import keypoint_figures, pose_errors
@@ -166,29 +168,36 @@ def test_a_run_over_a_model_goes_on_where_it_was_interrupted(people, tmp_path, m
                 answer.append((kept, Bodies(*zeros, joints, flat, 1.0, (0.0, 0.0), "open_body")))
             return answer
 
-    monkeypatch.setattr(running, "IMAGES_IN_PART", 3)
+    monkeypatch.setattr(running, "IMAGES_OF_A_JOB", 3)
+    loaded.cache_clear()
     monkeypatch.setattr(running.stages, "make_recovery", lambda *arguments: Stage())
     body_model = BodyModel.open_body()
     indices = images_of(people)
     images, boxes = [people.folder / image for image in indices], [people.boxes[rows] for rows in indices.values()]
 
-    def recover(config, on_part=lambda done: None):
-        frames = running.recover_boxes(images, boxes, tmp_path / "run", config, on_part)
+    def recover(config, boxes=boxes, on_tick=lambda progress: None):
+        frames = running.recover_boxes(images, boxes, tmp_path / "run", config, on_tick=on_tick)
         return from_given_boxes(people, frames, body_model)
 
     with pytest.raises(KeyboardInterrupt):
         recover(Config(device="cpu"))
     assert indices_seen == [0, 1, 2]
     indices_seen.append("again")
-    done = []
-    found = recover(Config(device="cpu"), done.append)
+    states = []
+    found = recover(Config(device="cpu"), on_tick=lambda p: states.append([outcome.state for outcome in p.outcomes]))
     assert indices_seen[4:] == [3, 4, 5]  # not the first three again
-    assert done == [3, 6]
+    assert states == [["skipped"], ["skipped", "done"]]
+    assert {path: (r.state, r.frames) for path, r in find_records(tmp_path / "run").items()} == {
+        tmp_path / "run" / f"part_0000{part}.json": ("done", 3) for part in (0, 1)
+    }
     assert np.isnan(found.keypoints_2d[4]).all()
     np.testing.assert_allclose(found.keypoints_2d[5, :45], np.tile(people.boxes[5, :2], (45, 1)), atol=1e-4)
     assert np.isfinite(found.joints_3d[5]).all()  # with SMPL's 24
     with pytest.raises(UsageError, match="another --output"):
-        recover(Config(device="cuda"))
+        recover(apply_settings(Config(device="cpu"), ["camera.focal_length=1000"]))
+    with pytest.raises(UsageError, match="another --output"):
+        recover(Config(device="cpu"), boxes=[each + 1 for each in boxes])
+    loaded.cache_clear()
 
 
 def test_result_files_are_matched_by_frame_and_box(people, tmp_path):

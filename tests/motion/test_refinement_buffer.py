@@ -116,3 +116,18 @@ def test_goes_on_from_a_saved_state(frames, tmp_path):
     assert len(refined) == 200
     for a, b in zip(refined, expected, strict=True):
         np.testing.assert_array_equal(a.bodies.camera, b.bodies.camera)
+
+
+def test_the_shape_of_a_person_who_does_not_come_back_is_forgotten(frames):
+    """With a `max_age` of 5: after 5 frames without the person, of which a damaged one does not count, and after 6."""
+    with_two, without = frames[40], frames[70]
+    damaged = replace(without, ids=without.ids[:0], error="damaged")
+    video = [with_two] * 10 + [without] * 3 + [damaged] + [without] * 2 + [with_two] * 10 + [without] * 6
+    video += [with_two] * 10
+    refine = Shift()
+    buffer = RefinementBuffer(refine, 60.0, max_age=5)
+    for index, frame in enumerate(video):
+        buffer.add(replace(frame, index=index))
+    buffer.finish()
+    known = {window.frames[0]: betas is not None for window, betas, _ in refine.calls if len(window.frames) == 10}
+    assert known == {0: False, 16: True, 32: False}
