@@ -153,9 +153,9 @@ def read_labels(path: Path | str) -> dict[int, dict[int, list[Label]]]:
 
 
 def texts_by_frame(
-    labels: Mapping[int, Mapping[int, Sequence[Label]]], frames: Iterable[int]
+    labels: Mapping[int, Mapping[int, Sequence[Label]]], frames: Iterable[int], scores: bool = True
 ) -> dict[int, dict[int, str]]:
-    """What to write at each person in these frames, as "walk 92%, turn 61%".
+    """What to write at each person in these frames, as "walk 92%, turn 61%", or without `scores` "walk, turn".
 
     Where only every so many frames are labelled, the labels of one stand until the next.
     """
@@ -166,5 +166,8 @@ def texts_by_frame(
         place = bisect_right(labelled, frame) - 1
         if place >= 0 and frame - labelled[place] < every:
             people = labels[labelled[place]]
-            texts[frame] = {id: ", ".join(f"{each.action} {each.score:.0%}" for each in people[id]) for id in people}
+            texts[frame] = {
+                id: ", ".join(f"{each.action} {each.score:.0%}" if scores else each.action for each in people[id])
+                for id in people
+            }
     return texts

@@ -16,6 +16,7 @@ COMMANDS = {
     "render": "Draw a video from existing results.",
     "actions": "Recognise what each person does, in existing results.",
     "export": "Write results for Blender, game engines, OpenSim and others.",
+    "view": "Write a page for the browser: the scene in 3D, the video and plots.",
     "smooth": "Fill in hidden people, and smooth, in existing results.",
     "evaluate": "Measure results against ground truth.",
     "train": "Train the networks.",

@@ -79,7 +79,7 @@ def export(
     ctx.meta["verbose"] = verbose
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    ids, numbers = _numbers("--people", people), _numbers("--frames", frames)
+    ids, chosen_frames = numbers("--people", people), numbers("--frames", frames)
 
     from fourd_humans.exports import ExportOptions
     from fourd_humans.exports import export as write
@@ -93,7 +93,7 @@ def export(
         weights=8 if weights == "8" else 4,
         pose_shapes=pose_shapes,
         layout=layout,
-        frames=tuple(numbers or ()),
+        frames=tuple(chosen_frames or ()),
         pictures=None if pictures is None else open_source(pictures),
         openpose=openpose,
     )
@@ -117,7 +117,7 @@ def export(
             click.echo(path)
 
 
-def _numbers(option: str, text: str | None) -> list[int] | None:
+def numbers(option: str, text: str | None) -> list[int] | None:
     """``1,3`` as [1, 3]."""
     try:
         return None if text is None else [int(part) for part in text.split(",")]

@@ -20,7 +20,7 @@ from fourd_humans.motion.level import LevelMode
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video.frames import Position, check_range, is_past
 
-__all__ = ["FORMATS", "ExportOptions", "Format", "check_formats", "export"]
+__all__ = ["FORMATS", "ExportOptions", "Format", "body_model_of", "check_formats", "choose_part", "export"]
 
 log = logging.getLogger(__name__)
 
@@ -117,14 +117,14 @@ def export(
     """
     folder = Path(output)
     check_formats(formats, folder, name, overwrite)
-    chosen = _choose(tracklets, people, start, end, seen_only)
+    chosen = choose_part(tracklets, people, start, end, seen_only)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --output folder") from error
     job = ExportJob(
         tracklets=chosen,
-        body_model=body_model or _body_model_of(chosen),
+        body_model=body_model or body_model_of(chosen),
         folder=folder,
         name=name,
         frame_rate=frame_rate,
@@ -144,13 +144,17 @@ def export(
     return job.written
 
 
-def _choose(
+def choose_part(
     tracklets: Tracklets,
     people: Sequence[int] | None,
     start: Position | None,
     end: Position | None,
-    seen_only: bool,
+    seen_only: bool = False,
 ) -> Tracklets:
+    """These people in the part of the video from `start` to before `end`; see `export`.
+
+    Raises: UsageError for a person or part that is not there, or where nobody is left.
+    """
     check_range(start, end)
     if not len(tracklets.ids):
         raise UsageError(f"these results have nobody in their {len(tracklets)} frames: there is nothing to export")
@@ -178,7 +182,7 @@ def _choose(
     return chosen
 
 
-def _body_model_of(tracklets: Tracklets) -> BodyModel:
+def body_model_of(tracklets: Tracklets) -> BodyModel:
     """The body that the results are of, or where SMPL is not installed the open one, in its mean shape."""
     shape_spaces = {frame.bodies.shape_space for frame in tracklets if len(frame)}
     smpl = checkpoints.find("smpl") if SMPL in shape_spaces else None
