@@ -20,6 +20,7 @@ COMMANDS = {
     "smooth": "Fill in hidden people, and smooth, in existing results.",
     "evaluate": "Measure results against ground truth.",
     "train": "Train the networks.",
+    "data": "Make and check data sets to train HMR 2.0 on.",
     "models": "List, download, check and add model files.",
     "doctor": "Check this installation and say what to do about what is missing.",
     "config": "Print the settings of a model, as YAML for --config.",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_humans.body.joints import COCO_NAMES, OPENPOSE_NAMES
+from fourd_humans.body.loading import SMPL
 from fourd_humans.files.arrays import number, numbers, plain
 from fourd_humans.people import Float
 
@@ -35,7 +36,7 @@ class PersonAnnotation:
     axes (x right, y down, z away) with any origin, and a confidence.
     body_pose: (72,) axis-angle of SMPL's 24 joints, the root first, in the camera's frame; betas: (10,).
     has_body_pose: also of the root. reprojection_loss: of the fit that the pose comes from; None where not known.
-    mask: index among the picture's masks, or None.
+    mask: index among the picture's masks, or None. shape_space: of the body that the betas belong to.
     """
 
     center: Float
@@ -48,6 +49,7 @@ class PersonAnnotation:
     has_betas: bool = False
     reprojection_loss: float | None = None
     mask: int | None = None
+    shape_space: str = SMPL
 
 
 def from_box(box: NDArray[np.floating], **known: Any) -> PersonAnnotation:
@@ -69,6 +71,8 @@ def coco_keypoints(keypoints: NDArray[np.floating]) -> Float:
 def to_entry(person: PersonAnnotation) -> dict[str, Any]:
     """The person as an entry of ``data.pyd`` in the released tars."""
     extra: dict[str, Any] = {}
+    if person.shape_space != SMPL:
+        extra["shape_space"] = person.shape_space
     if person.mask is not None:
         extra["detection_npz_idx"] = person.mask
     if person.reprojection_loss is not None:
@@ -107,7 +111,7 @@ def from_entry(entry: Any) -> PersonAnnotation:
 
     extra = entry.get("extra_info")
     extra = extra if isinstance(extra, Mapping) else {}
-    mask = extra.get("detection_npz_idx")
+    mask, shape_space = extra.get("detection_npz_idx"), extra.get("shape_space", SMPL)
     person = PersonAnnotation(
         center=read("center", 2),
         box_size=read("scale", 2) * np.float32(BOX_UNIT),
@@ -119,6 +123,7 @@ def from_entry(entry: Any) -> PersonAnnotation:
         has_betas=bool(read("has_betas")),
         reprojection_loss=_reprojection_loss(extra.get("fitting_loss")),
         mask=None if mask is None else int(number(mask)),
+        shape_space=shape_space if isinstance(shape_space, str) else "",
     )
     return checked(person)
 
