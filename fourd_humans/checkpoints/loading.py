@@ -135,7 +135,7 @@ def build_described(
     """
     try:
         for name, value in settings.items():
-            _check_size(name, value)
+            check_size(name, value)
         with torch.device("meta"):
             outline = make(**settings)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
@@ -146,11 +146,11 @@ def build_described(
     return network
 
 
-def _check_size(name: str, value: Any) -> None:
+def check_size(name: str, value: Any) -> None:
     """Raises: ValueError for what is no plausible size of a network."""
     if isinstance(value, list | tuple) and len(value) <= MAX_LAYERS:
         for part in value:
-            _check_size(name, part)
+            check_size(name, part)
     elif isinstance(value, int) and not 0 <= value <= (MAX_LAYERS if name == "depth" else MAX_WIDTH):
         raise ValueError(f"{name} is {str(value)[:20]}")
     elif (

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fourd_humans.cli.train_actions import actions_command
+from fourd_humans.cli.train_hmr2 import hmr2_command
 from fourd_humans.errors import UsageError
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -122,3 +123,4 @@ def motion(folders: tuple[Path, ...], synthetic: int, layout: str, held_out: flo
 
 
 train.add_command(actions_command)
+train.add_command(hmr2_command)

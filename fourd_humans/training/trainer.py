@@ -20,12 +20,14 @@ def make_trainer(
     interval: Literal["step", "epoch"],
     validates: bool,
     progress: bool,
+    log_rate: bool = True,
     **options: Any,
 ) -> lightning.Trainer:
     """A trainer that writes checkpoints and logs into `output`.
 
     interval: what checkpoints are named by, and when the learning rate is logged. validates: whether there are held-out
     data, by whose loss the best checkpoints are kept; else the last one is. progress: whether to show a bar.
+    log_rate: whether to log the learning rate; a module that logs it itself says no.
     options: further arguments of `lightning.Trainer`.
     """
     return lightning.Trainer(
@@ -40,7 +42,7 @@ def make_trainer(
                 save_on_train_epoch_end=True,
                 enable_version_counter=False,
             ),
-            LearningRateMonitor(interval),
+            *([LearningRateMonitor(interval)] if log_rate else []),
         ],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

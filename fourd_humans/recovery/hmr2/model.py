@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fourd_humans.body.model import BodyModel
-from fourd_humans.checkpoints.loading import load_strictly
+from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.checkpoints.loading import check_size, load_strictly, stated_text
 from fourd_humans.checkpoints.mapped import load_mapped
+from fourd_humans.errors import FourDHumansError
+from fourd_humans.files.budget import one_line
 from fourd_humans.geometry.rotations import rotation_6d_to_matrix
 from fourd_humans.recovery.hmr2.decoder import SMPLDecoder
 from fourd_humans.recovery.hmr2.vit import ViT
 
 # What a released checkpoint holds beside the network: the discriminator it was trained against and the body's buffers.
 EXTRA_KEYS = ("discriminator.", "smpl.", "initialized")
+SETTINGS = "hmr2"  # where a checkpoint of this project's training keeps the network's sizes and body, as JSON
+MAX_SETTINGS = 1 << 16  # characters
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,11 @@ class HMR2(nn.Module):
     >>> model = HMR2.from_checkpoint("epoch=35-step=1000000.ckpt")
     >>> result = model(crops, BodyModel.open_body())
     >>> result.body_pose, result.joints
+
+    shape_space: of the body that its betas belong to.
     """
+
+    shape_space = SMPL
 
     def __init__(
         self,
@@ -53,6 +64,7 @@ class HMR2(nn.Module):
         encoder_dim: int = 1280,
         encoder_depth: int = 32,
         encoder_heads: int = 16,
+        encoder_patch_size: int = 16,
         decoder_dim: int = 1024,
         decoder_depth: int = 6,
         decoder_heads: int = 8,
@@ -61,7 +73,9 @@ class HMR2(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.backbone = ViT(dim=encoder_dim, depth=encoder_depth, num_heads=encoder_heads)
+        self.backbone = ViT(
+            patch_size=encoder_patch_size, dim=encoder_dim, depth=encoder_depth, num_heads=encoder_heads
+        )
         self.smpl_head = SMPLDecoder(
             encoder_dim, decoder_dim, decoder_depth, decoder_heads, decoder_dim_head, decoder_mlp_dim, dropout
         )
@@ -70,11 +84,15 @@ class HMR2(nn.Module):
     def from_checkpoint(cls, path: Path | str, **sizes: Any) -> HMR2:
         """The network with a checkpoint's weights (see `checkpoints.loading`), on the CPU, in evaluation mode.
 
-        sizes: arguments of the constructor, where they are not the released ones.
+        sizes: arguments of the constructor, where they are not the released ones. Checkpoints of this project's
+        training know theirs, and whose betas they found.
         Raises: FourDHumansError naming the file, if it cannot be read or holds other entries than this network.
         """
+        path = Path(path)
+        stated, shape_space = _stated(path)
         with torch.device("meta"):
-            model = cls(**sizes)
+            model = cls(**(stated | sizes))
+        model.shape_space = shape_space
         weights = {name: value for name, value in load_mapped(path).items() if not name.startswith(EXTRA_KEYS)}
         load_strictly(model, weights, path)
         return model.eval()
@@ -94,3 +112,27 @@ class HMR2(nn.Module):
             return HMR2Output(global_orient, body_pose, betas, camera_crop)
         body = body_model(global_orient, body_pose, betas)
         return HMR2Output(global_orient, body_pose, betas, camera_crop, body.vertices, body.joints)
+
+
+def _stated(path: Path) -> tuple[dict[str, int], str]:
+    """Sizes and shape space in a checkpoint of this project's training; those of the released ones elsewhere.
+
+    Raises: FourDHumansError naming the file where they make no sense.
+    """
+    if not zipfile.is_zipfile(path) or (text := stated_text(path, SETTINGS)) is None:
+        return {}, SMPL
+    try:
+        settings = json.loads(text[:MAX_SETTINGS])
+        sizes, shape_space = settings["sizes"], settings["shape_space"]
+        if not isinstance(sizes, dict) or not isinstance(shape_space, str) or not set(sizes) <= set(SIZES):
+            raise ValueError("unknown sizes")
+        for name, value in sizes.items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} is no size")
+            check_size("depth" if name.endswith("depth") else name, value)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FourDHumansError(f"{path} describes no HMR 2.0 that can be built: {one_line(error)}") from error
+    return sizes, shape_space
+
+
+SIZES = tuple(name for name in inspect.signature(HMR2).parameters if name != "dropout")

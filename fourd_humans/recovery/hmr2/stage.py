@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourd_humans import checkpoints
-from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.body.model import BodyModel
 from fourd_humans.devices import (
     Batches,
     autocast,
@@ -46,7 +46,7 @@ SIZES = (8, 16, 32, 48, 64)  # that batches are filled up to on a GPU: each new 
 class HMR2Recovery:
     """Recovers the body of every detected person with `model`, on `device`.
 
-    The network's betas are SMPL's. For another `body_model` they mean nothing: it gets its mean shape.
+    The released networks' betas are SMPL's. For another `body_model` they mean nothing: it gets its mean shape.
     intrinsics: the camera of frames of a given (height, width).
     batch_size: people at once; None chooses by the memory that is free. Where memory runs out it is halved.
     precision: of the encoder; auto: bfloat16 on CUDA GPUs, float32 elsewhere. float16 is for GPUs. The decoder,
@@ -78,7 +78,7 @@ class HMR2Recovery:
         self.sizes = SIZES if on_gpu or compile else ()
         self.dtype = choose_dtype(precision, self.device)
         self.antialias = antialias
-        self.knows_shape = body_model.shape_space == SMPL
+        self.knows_shape = body_model.shape_space == model.shape_space
         self._batch_size = batch_size
         self._batches: Batches | None = None
         self._stream = own_stream(self.device)
