@@ -1,14 +1,16 @@
-"""Write a checkpoint of HMR 2.0's full size with random weights, in the layout of the released file.
+"""Write a checkpoint of HMR 2.0's or ViTDet-H's full size with random weights, in the layout of the released file.
 
-With it the paper model's chain can be run and timed where the released weights cannot be had. The bodies it finds mean
-nothing.
+With them the paper model's chain can be run and timed where the released weights cannot be had. The bodies it finds
+mean nothing, and it detects nobody.
 
     python bin/make_random_checkpoint.py hmr2 random.ckpt
+    python bin/make_random_checkpoint.py vitdet-h random.pkl
     4dhumans track VIDEO --model paper --set recovery.checkpoint=random.ckpt --boxes FILE
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 import typing
@@ -21,6 +23,7 @@ import click
 import torch
 from torch import Tensor
 
+from fourd_humans.detection.vitdet.model import vitdet_h
 from fourd_humans.recovery.hmr2.discriminator import Discriminator
 from fourd_humans.recovery.hmr2.model import HMR2
 
@@ -73,15 +76,25 @@ def _omegaconf() -> Iterator[type]:
                 sys.modules[name] = original
 
 
+def write(model: str, output: Path, seed: int = 0) -> None:
+    """Write the checkpoint of `model`, "hmr2" or "vitdet-h"."""
+    torch.manual_seed(seed)
+    if model == "hmr2":
+        weights = HMR2().state_dict()
+        weights |= {f"discriminator.{name}": tensor for name, tensor in Discriminator().state_dict().items()}
+        save_as_lightning(weights | beside_the_network(), output)
+        return
+    arrays = {name: tensor.numpy() for name, tensor in vitdet_h().state_dict().items()}
+    with output.open("wb") as file:
+        pickle.dump({"model": arrays, "__author__": "random"}, file, protocol=4)
+
+
 @click.command(help=__doc__)
-@click.argument("model", type=click.Choice(["hmr2"]))
+@click.argument("model", type=click.Choice(["hmr2", "vitdet-h"]))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--seed", default=0, show_default=True)
 def main(model: str, output: Path, seed: int) -> None:
-    torch.manual_seed(seed)
-    weights = HMR2().state_dict()
-    weights |= {f"discriminator.{name}": tensor for name, tensor in Discriminator().state_dict().items()}
-    save_as_lightning(weights | beside_the_network(), output)
+    write(model, output, seed)
     click.echo(f"{output}: {output.stat().st_size / 1e9:.2f} GB")
 
 

@@ -57,6 +57,13 @@ class CameraSettings(Settings):
         return self
 
 
+class VideoSettings(Settings):
+    """How videos are read, see `video.video_file.open_video`."""
+
+    hwaccel: Annotated[str, Field(pattern=r"^[a-z0-9]{2,20}$")] | None = None
+    """Device that decodes videos where PyAV and the machine offer it: cuda, vaapi, videotoolbox; null: the CPU."""
+
+
 class ShotSettings(Settings):
     """Where one shot ends and the next begins, see `video.cuts.CutDetector`."""
 
@@ -80,6 +87,7 @@ class Config(Settings):
     """lite or paper: whose defaults these are, and whether installed files of the published system are used."""
     device: Annotated[str, Field(pattern=DEVICE)] = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    video: VideoSettings = VideoSettings()
     camera: CameraSettings = CameraSettings()
     detection: AnyDetectorSettings = MoveNetSettings()
     recovery: AnyRecoverySettings = LandmarkSettings()

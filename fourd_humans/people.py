@@ -77,10 +77,13 @@ class Mask:
         return mask
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("pixels", "left", "top") or "_decode" not in self.__dict__:
+        decode = self.__dict__.get("_decode")
+        if name not in ("pixels", "left", "top") or (decode is None and name not in self.__dict__):
             raise AttributeError(name)
-        decoded = self.__dict__.pop("_decode")()
-        self.__dict__.update(pixels=decoded.pixels, left=decoded.left, top=decoded.top)
+        if decode is not None:  # several threads may come here at a time, with the same answer
+            decoded = decode()
+            self.__dict__.update(pixels=decoded.pixels, left=decoded.left, top=decoded.top)
+            self.__dict__.pop("_decode", None)
         return self.__dict__[name]
 
     @staticmethod

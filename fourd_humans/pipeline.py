@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from fourd_humans import stages
 from fourd_humans.config import Config, default_config
+from fourd_humans.devices import upload_images
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.motion.refinement_buffer import REFINEMENT_CLASSES, RefinementBuffer
 from fourd_humans.people import Bodies, Detections, Frame, Rejected, TrackedFrame
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 # Limit for the frames of one batch together, so that 8K video needs no more memory than small video.
 BATCH_BYTES = 64 * 2**20
+# Batches whose people are recovered together at most.
+MOST_POOLED = 8
+CPU = torch.device("cpu")
 # If the stages fail on this many consecutive frames, the cause is not a damaged video but the settings or the code.
 MOST_FAILURES = 10
 # Frames before a place to go on from that are read again, to know whether a new shot begins there.
@@ -62,7 +66,7 @@ class ObservedFrame:
 
     def without_picture(self) -> ObservedFrame:
         """All that tracking needs."""
-        return replace(self, frame=replace(self.frame, image=np.zeros((*self.frame.size, 0), np.uint8)))
+        return replace(self, frame=replace(self.frame, image=np.zeros((*self.frame.size, 0), np.uint8), pixels=None))
 
 
 Work = Callable[[Sequence[ObservedFrame]], list[ObservedFrame]]
@@ -172,13 +176,15 @@ class Pipeline:
         self.config = config or default_config()
         require_models(self.config)
         device = stages.choose_device(self.config)
-        self.body_model = stages.make_body_model(self.config, device)
+        # Tracking works on a few small arrays at a time, for which a GPU takes longer than the CPU.
+        self.body_model = stages.make_body_model(self.config, CPU)
         if observing:
             self.detect = detector or stages.make_detector(self.config, device)
             self.recover = recovery or stages.make_recovery(self.config, self.body_model, device)
-            self.appearance = appearance or stages.make_appearance(self.config, self.body_model)
+            self.appearance = appearance or stages.make_appearance(self.config, self.body_model, device)
+            self.share_on = device if stages.shares_frames(self.config, device) else None
         self.texture_distance = stages.make_texture_distance(self.config, self.body_model, device)
-        self.motion = stages.make_motion_network(self.config, device)
+        self.motion = stages.make_motion_network(self.config, CPU)
         self.complete = stages.make_completion(self.config, self.body_model, self.motion)
         self.refine = stages.make_refinement(self.config, self.body_model)
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -204,7 +210,8 @@ class Pipeline:
         The calling thread's number of PyTorch threads is its own between frames. `lite` keeps NumPy's and OpenCV's
         libraries, whose setting is one for all threads, to one thread until the run ends.
         """
-        source = open_source(source) if isinstance(source, str | Path) else source
+        if isinstance(source, str | Path):
+            source = open_source(source, hwaccel=self.config.video.hwaccel)
         self.seconds = defaultdict(float)
         tracking = tracking or self.tracking(source)
         observed = observed or self.observe(source, stop, after=tracking.position)
@@ -248,9 +255,11 @@ class Pipeline:
     ) -> Generator[ObservedFrame]:
         """Frames with the people found in them. size: (height, width) of the source. is_cut: of the frames before."""
         in_thread = in_one_torch_thread if self.config.model == "lite" else lambda work: work
-        batches = read_ahead(_batches(self._read(frames, size, is_cut, stop), self.batch_size(size)), 2)
+        read = _batches(self._read(frames, size, is_cut, stop), self.batch_size(size))
+        batches = read_ahead(map(self._share, read), 2)
         detected = read_ahead(map(in_thread(self._detect), batches), 2)
-        recovered = read_ahead(map(in_thread(self._recover), detected), 1)
+        pools = _pooled(detected, getattr(self.recover, "people_at_once", 1))
+        recovered = read_ahead(map(in_thread(self._recover), pools), 1)
         textured = read_ahead(map(in_thread(self._texture), recovered), 1)
         try:
             for batch in textured:
@@ -304,6 +313,18 @@ class Pipeline:
                     frame = replace(frame, focal_length=None)
                 yield ObservedFrame(frame, new_shot)
 
+    def _share(self, items: list[ObservedFrame]) -> list[ObservedFrame]:
+        """Copy the frames to the GPU, once for all stages."""
+        good = [item.frame for item in items if item.error is None]
+        if self.share_on is None or not good:
+            return items
+        try:
+            with self._timed("reading"):
+                pixels = iter(upload_images([frame.image for frame in good], self.share_on, wait=True))
+        except torch.OutOfMemoryError:  # the stages can do with fewer at a time
+            return items
+        return [replace(i, frame=replace(i.frame, pixels=next(pixels))) if i.error is None else i for i in items]
+
     def _detect(self, items: list[ObservedFrame]) -> list[ObservedFrame]:
         def work(items: Sequence[ObservedFrame]) -> list[ObservedFrame]:
             found = self.detect([item.frame for item in items])
@@ -318,7 +339,12 @@ class Pipeline:
             recovered = self.recover(frames, [item.detections or Detections.empty() for item in items])
             pairs = zip(items, recovered, strict=True)
             return [
-                replace(item, **_usable(kept, bodies, item.frame.size), background=self._background(item))
+                replace(
+                    item,
+                    **_usable(kept, bodies, item.frame.size),
+                    frame=replace(item.frame, pixels=None),
+                    background=self._background(item),
+                )
                 for item, (kept, bodies) in pairs
             ]
 
@@ -443,6 +469,19 @@ def _batches(items: Iterable[ObservedFrame], size: int) -> Iterator[list[Observe
             batch = []
     if batch:
         yield batch
+
+
+def _pooled(batches: Iterable[list[ObservedFrame]], people: int) -> Iterator[list[ObservedFrame]]:
+    """Batches joined until they hold so many people, or so many batches."""
+    pool: list[ObservedFrame] = []
+    joined = 0
+    for batch in batches:
+        pool, joined = pool + batch, joined + 1
+        if joined == MOST_POOLED or sum(len(item.detections or ()) for item in pool) >= people:
+            yield pool
+            pool, joined = [], 0
+    if pool:
+        yield pool
 
 
 def _work_on_good(

@@ -34,7 +34,7 @@ from fourd_humans.people import Frame, Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import open_writer, render_video, rendered_suffix
-from fourd_humans.results.store import ResultWriter, load_frames, load_tracklets, partial_of
+from fourd_humans.results.store import Mark, ResultWriter, load_frames, load_tracklets, partial_of
 from fourd_humans.tracklets import Tracklets
 from fourd_humans.video import writer
 from fourd_humans.video.source import Source, open_source
@@ -48,6 +48,7 @@ Observe = Callable[..., Generator[ObservedFrame]]
 ACTION_FORMATS = ("csv", "json")
 # Final frames that may wait for the renderer before tracking waits for it. They hold no images.
 FRAMES_WAITING = 256
+FRAMES_TO_WRITE = 16  # that may wait for the result file: with textures they are large
 
 
 @dataclass
@@ -124,7 +125,9 @@ def track(
     >>> result = track("demo_videos/walk.mp4", "outputs", render=True)
     >>> print(result.results, dict(result.people))
     """
-    source = open_source(source) if isinstance(source, str | Path) else source
+    if isinstance(source, str | Path):
+        used = pipeline.config if pipeline else config
+        source = open_source(source, hwaccel=used.video.hwaccel if used else None)
     begun = resume and saved_run.exists(Path(output) / f"{source.name}.pkl")
     replace_files = overwrite or (resume and saved_run.is_unfinished(Path(output) / f"{source.name}.pkl"))
     results_path, video_path = output_paths(source, Path(output), render=render, overwrite=replace_files)
@@ -154,6 +157,7 @@ def track(
                 resume=saved.mark if saved else None,
             )
         )
+        writing = sinks.enter_context(_Writing(results))
         drawing = None
         renderer = stages.make_renderer(config, pipeline.body_model) if video_path is not None else None
         # What people do, and which way is up, is known at the end only.
@@ -173,11 +177,11 @@ def track(
 
         def save_run() -> None:
             if saver.is_due(tracking.position):
-                saver.save(results.mark(), tracking, scene, summary.counts())
+                saver.save(writing.mark(), tracking, scene, summary.counts())
 
         observed = observe(pipeline, source, stop, after=tracking.position)
         for frame in pipeline.run(source, stop, tracking=tracking, observed=observed, on_tracked=save_run):
-            results.write(frame)
+            writing.put(frame)
             scene.update(frame)
             if drawing is not None:
                 drawing.put(frame)
@@ -188,9 +192,10 @@ def track(
             on_frame(frame)
         summary.complete = not stop()
         if summary.complete:  # a run that is killed from here on need not be tracked again
-            saver.save(results.mark(), tracking, scene, summary.counts())
+            saver.save(writing.mark(), tracking, scene, summary.counts())
         summary.shots = scene.finish()
         reason = None if summary.complete else "stopped"
+        writing.wait()
         results.close(complete=summary.complete, reason=reason, shots=summary.shots)
     summary.seconds = dict(pipeline.seconds)
     if drawing is not None:
@@ -299,6 +304,52 @@ def output_paths(source: Source, folder: Path, *, render: bool, overwrite: bool)
             "--overwrite to replace it"
         )
     return results, video
+
+
+class _Writing:
+    """The result file, written in a thread beside the tracking: encoding masks and compressing take their time."""
+
+    def __init__(self, results: ResultWriter) -> None:
+        self._results = results
+        self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_TO_WRITE)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="writing", daemon=True)
+
+    def __enter__(self) -> _Writing:
+        self._thread.start()
+        return self
+
+    def put(self, frame: TrackedFrame) -> None:
+        """Write a frame soon. Raises: what went wrong with an earlier one."""
+        if self._error is not None:
+            raise self._error
+        self._queue.put(frame)
+
+    def wait(self) -> None:
+        """Until all frames so far are written. Raises: what went wrong with them."""
+        self._queue.join()
+        if self._error is not None:
+            raise self._error
+
+    def mark(self) -> Mark:
+        """A place to go on from, behind all frames so far."""
+        self.wait()
+        return self._results.mark()
+
+    def __exit__(self, *exception: object) -> None:
+        """Write what is waiting, however the run ends."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        for frame in iter(self._queue.get, None):
+            try:
+                if self._error is None:
+                    self._results.write(frame)
+            except Exception as error:
+                self._error = error
+            finally:
+                self._queue.task_done()
 
 
 class _Drawing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +52,7 @@ RECOVERIES = {
 }
 # Networks that are as fast on the CPU: they leave it only for a device that is named.
 SMALL = {"movenet", "precomputed", "landmarks"}
+MOST_THREADS = 8  # that fill textures
 
 
 class Detector(Protocol):
@@ -60,7 +62,10 @@ class Detector(Protocol):
 
 
 class Recovery(Protocol):
-    """Recovers the bodies of detected people; returns the detections it could use, each with its body."""
+    """Recovers the bodies of detected people; returns the detections it could use, each with its body.
+
+    One with an attribute `people_at_once` is given frames until they hold so many people.
+    """
 
     def __call__(
         self, frames: Sequence[Frame], detections: Sequence[Detections]
@@ -94,6 +99,11 @@ def choose_device(config: Config) -> torch.device:
             f"the device '{name}' cannot be used here; try --device cpu ({str(error).splitlines()[0]})"
         ) from error
     return device
+
+
+def shares_frames(config: Config, device: torch.device) -> bool:
+    """Whether stages take the frames from one copy of them on a GPU."""
+    return device.type == "cuda" and not {config.detection.backend, config.recovery.backend} <= SMALL
 
 
 def make_intrinsics(config: CameraSettings) -> Callable[[tuple[int, int]], Intrinsics]:
@@ -152,10 +162,12 @@ def make_atlas(body_model: BodyModel) -> TextureAtlas:
     return TextureAtlas.from_folder(released.parent) if released else TextureAtlas.of_faces(len(body_model.faces))
 
 
-def make_appearance(config: Config, body_model: BodyModel) -> Appearance:
+def make_appearance(config: Config, body_model: BodyModel, device: torch.device) -> Appearance:
+    """On the CPU, in several threads where the networks leave it to others."""
     from fourd_humans.appearance.texture import Appearance as Textures
 
-    return Textures(body_model, make_atlas(body_model))
+    threads = min(os.cpu_count() or 1, MOST_THREADS) if device.type == "cuda" else 1
+    return Textures(body_model, make_atlas(body_model), threads)
 
 
 def make_texture_distance(config: Config, body_model: BodyModel, device: torch.device) -> TextureDistance:

@@ -1,4 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -49,3 +51,17 @@ def test_masks_are_cut_out_and_put_back():
     assert mask.pixels.shape == (2, 5)
     assert (mask.full() == full).all()
     assert not Mask.from_full(np.zeros((3, 3), dtype=bool)).full().any()
+
+
+def test_a_mask_may_be_decoded_by_several_threads_at_once():
+    both = Barrier(2)
+
+    def decode():
+        both.wait(10)
+        return Mask(np.ones((2, 3), dtype=bool), 1, 2, (9, 9))
+
+    mask = Mask.deferred((9, 9), decode)
+    with ThreadPoolExecutor(2) as pool:
+        places = list(pool.map(lambda name: getattr(mask, name), ["left", "top"]))
+    assert places == [1, 2]
+    assert mask.pixels.shape == (2, 3)

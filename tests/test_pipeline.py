@@ -189,6 +189,41 @@ def test_a_body_that_is_not_finite_costs_only_itself(squares, field, value):
     assert "not finite" in frames[10].detections.rejected[0].reason
 
 
+def test_a_recovery_is_given_as_many_people_as_it_likes(squares):
+    given = []
+
+    class Recovery:
+        people_at_once = 12
+
+        def __call__(self, frames, detections):
+            given.append((len(frames), sum(map(len, detections))))
+            return squares.recover(frames, detections)
+
+    config = apply_settings(default_config(), ["shots.detect=false"])
+    chain = Pipeline(config, detector=squares.detect, recovery=Recovery(), appearance=squares.texture)
+    nobody = [np.zeros((80, 160, 3), np.uint8)] * 50
+    frames = list(chain.run(source_of([picture(2 * t) for t in range(30)] + nobody)))
+    assert [f.index for f in frames] == list(range(80))
+    assert given == [(15, 15), (15, 15), (40, 0), (10, 0)], "batches of 5, at most 8 together"
+
+
+def test_frames_are_copied_once_for_all_stages(pipeline, squares):
+    """To a GPU, whose place the CPU takes here."""
+    shared = []
+    pipeline.share_on = torch.device("cpu")
+    pipeline.detect = lambda frames: shared.extend(frame.pixels for frame in frames) or squares.detect(frames)
+    pipeline.recover = lambda frames, found: (
+        shared.extend(frame.pixels for frame in frames) or squares.recover(frames, found)
+    )
+    images = [picture(2 * t) for t in range(5)]
+    images[2] = None
+    frames = list(pipeline.run(source_of(images)))
+    assert [f.error for f in frames] == [None, None, "damaged", None, None]
+    assert len(shared) == 8
+    assert all(one is other for one, other in zip(shared[:4], shared[4:], strict=True))
+    np.testing.assert_array_equal(shared[1], images[1])
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames(squares):
     """Python's objects and numpy's arrays of the whole chain: constant once the buffers are full."""

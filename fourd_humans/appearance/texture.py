@@ -8,6 +8,8 @@ a person in front does not colour the one behind.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import cv2
@@ -36,10 +38,12 @@ class Appearance:
 
     body_model: the one that the bodies were recovered with; its device poses the meshes.
     atlas: the surface point of each texel, for that model's faces.
+    threads: how many share the people of a batch of frames.
     """
 
-    def __init__(self, body_model: BodyModel, atlas: TextureAtlas) -> None:
+    def __init__(self, body_model: BodyModel, atlas: TextureAtlas, threads: int = 1) -> None:
         self.body_model = body_model
+        self.threads = threads
         self.faces = np.ascontiguousarray(body_model.faces, dtype=np.int64)
         shown = atlas.faces_of_texels >= 0
         self.texels = np.flatnonzero(shown)
@@ -52,11 +56,17 @@ class Appearance:
         """The bodies of each frame with `texture` (N, 4, 256, 256), see `people.Bodies`."""
         if not bodies:
             return []
-        vertices = self._vertices(bodies)
-        return [
-            replace(people, texture=self._textures(frame.image, found.masks, people, skin))
-            for frame, found, people, skin in zip(frames, detections, bodies, vertices, strict=True)
-        ]
+        textures = [np.zeros((len(people), 4, TEXTURE_SIZE, TEXTURE_SIZE), np.float32) for people in bodies]
+        work = []
+        for i, (frame, found, people, skins) in enumerate(
+            zip(frames, detections, bodies, self._vertices(bodies), strict=True)
+        ):
+            scene = _Scene(frame.image, skins, Intrinsics(people.focal_length, people.principal_point))
+            masks = found.masks or [None] * len(people)
+            work += [(scene, person, masks[person], textures[i][person]) for person in range(len(people))]
+        with ThreadPoolExecutor(self.threads) if self.threads > 1 else nullcontext() as pool:
+            list((pool.map if pool else map)(lambda arguments: self._fill(*arguments), work))
+        return [replace(people, texture=texture) for people, texture in zip(bodies, textures, strict=True)]
 
     @torch.no_grad()
     def _vertices(self, bodies: Sequence[Bodies]) -> list[Float]:
@@ -70,29 +80,31 @@ class Appearance:
         vertices = np.concatenate(skins) + np.concatenate([people.camera for people in bodies])[:, None]
         return np.split(vertices, np.cumsum([len(people) for people in bodies])[:-1])
 
-    def _textures(
-        self, image: NDArray[np.uint8], masks: Sequence[Mask | None] | None, bodies: Bodies, vertices: Float
-    ) -> Float:
-        textures = np.zeros((len(bodies), 4, TEXTURE_SIZE, TEXTURE_SIZE), np.float32)
-        textures[:, 3] = -1
-        intrinsics = Intrinsics(bodies.focal_length, bodies.principal_point)
-        extents = _extents(vertices, intrinsics)
-        for person, skin in enumerate(vertices):
-            window = _window(extents[person], image.shape[:2])
-            if window is None:
-                continue
-            near = [person, *np.flatnonzero(_overlap(extents[person], extents) & (np.arange(len(extents)) != person))]
-            seen_through = window.intrinsics(intrinsics)
-            picture = window.cut(image)
-            depth, _ = rasterise(vertices[near], self.faces, seen_through, picture.shape[:2])
-            mask = masks[person] if masks else None
-            usable = np.ones(picture.shape[:2], bool) if mask is None else window.cut_mask(mask)
-            _fill_texture(
-                picture, usable, depth, skin, self.faces, self.texels, self.texel_faces, self.texel_weights,
-                np.array([seen_through.focal_length, *seen_through.principal_point]),
-                textures[person].reshape(4, -1), IMAGENET_MEAN, IMAGENET_STD * TEXTURE_SCALE,
-            )  # fmt: skip
-        return textures
+    def _fill(self, scene: _Scene, person: int, mask: Mask | None, texture: Float) -> None:
+        """Write the texture (4, 256, 256) of one of the people in a frame."""
+        texture[3] = -1
+        extents = scene.extents
+        window = _window(extents[person], scene.image.shape[:2])
+        if window is None:
+            return
+        near = [person, *np.flatnonzero(_overlap(extents[person], extents) & (np.arange(len(extents)) != person))]
+        seen_through = window.intrinsics(scene.intrinsics)
+        picture = window.cut(scene.image)
+        depth, _ = rasterise(scene.vertices[near], self.faces, seen_through, picture.shape[:2])
+        usable = np.ones(picture.shape[:2], bool) if mask is None else window.cut_mask(mask)
+        _fill_texture(
+            picture, usable, depth, scene.vertices[person], self.faces, self.texels, self.texel_faces,
+            self.texel_weights, np.array([seen_through.focal_length, *seen_through.principal_point]),
+            texture.reshape(4, -1), IMAGENET_MEAN, IMAGENET_STD * TEXTURE_SCALE,
+        )  # fmt: skip
+
+
+class _Scene:
+    """A frame's image, the meshes (N, V, 3) of its people in the camera frame, the camera, and the meshes' extents."""
+
+    def __init__(self, image: NDArray[np.uint8], vertices: Float, intrinsics: Intrinsics) -> None:
+        self.image, self.vertices, self.intrinsics = image, vertices, intrinsics
+        self.extents = _extents(vertices, intrinsics)
 
 
 @dataclass(frozen=True)

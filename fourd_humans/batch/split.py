@@ -197,7 +197,7 @@ class _Reader:
     """Reads one range of a source after the other, each from where the last one ended if that is not far."""
 
     def __init__(self, part: Part, config: Config) -> None:
-        self.source = open_source(part.path, part.start, part.end)
+        self.source = open_source(part.path, part.start, part.end, hwaccel=config.video.hwaccel)
         self._config = config
         self._next: int | None = None
         self._frames: Iterator[Frame | BadFrame] = iter(())

@@ -89,7 +89,8 @@ class Outcome:
 
 def perform(job: Job, request: Request, make_pipeline: MakePipeline, record: Record, *, resume: bool) -> TrackResult:
     """Do a job in this process, noting in `record` how far it is."""
-    source = replace(open_source(job.source, request.start, request.end), name=job.name)
+    opened = open_source(job.source, request.start, request.end, hwaccel=request.config.video.hwaccel)
+    source = replace(opened, name=job.name)
     return _track(job, request, source, loaded(make_pipeline, request.config), record, overwrite=True, resume=resume)
 
 

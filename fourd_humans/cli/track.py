@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -143,6 +144,8 @@ def track(
     )
     given = devices.split(",") if devices else None
     splits = (jobs or len(given or [])) > 1 or ray is not None
+    if is_one and given and not splits:
+        request = replace(request, config=merge(config, {"device": given[0]}))
     if is_one:
         _track_one(ctx, found[0], request, quiet, _workers(config, jobs, given, ray) if splits else [])
         return
@@ -180,7 +183,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool, work
     from fourd_humans.run import Observe, output_paths
     from fourd_humans.video.source import open_source
 
-    opened = open_source(job.source, request.start, request.end)
+    opened = open_source(job.source, request.start, request.end, hwaccel=request.config.video.hwaccel)
     weights.require_models(request.config)
     if request.resume and is_done(job, request):
         if not quiet:

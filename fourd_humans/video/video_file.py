@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -56,14 +57,19 @@ class _Lost:
     reason: str
 
 
-def open_video(path: Path, start: Position | None = None, end: Position | None = None) -> Source:
+def open_video(
+    path: Path, start: Position | None = None, end: Position | None = None, hwaccel: str | None = None
+) -> Source:
     """A video file: upright, in square pixels, with the timestamps of its frames.
 
     A frame that is damaged or cannot be decoded comes as a `BadFrame`, and one more marks where a truncated file ends.
     Reading starts at the last keyframe before `start`; frame numbers are those of the whole video all the same.
+    hwaccel: kind of device that decodes, as "cuda" or "vaapi"; the CPU does where it does not know the codec.
 
-    Raises: UsageError where the part asked for lies outside; FourDHumansError where there is no video to read.
+    Raises: UsageError where the part asked for lies outside, or there is no such device; FourDHumansError where there
+    is no video to read.
     """
+    _accelerator(hwaccel, path)
     with _open(path) as container:
         stream = _video_stream(container, path)
         frame_rate = _frame_rate(stream)
@@ -80,7 +86,7 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
             with _open(path) as container:
                 found = _find_keyframe(container, _video_stream(container, path), first)
             nearest = max(keyframe, found, key=lambda each: each.index)
-        return (frame for frame in _read(path, nearest, start, end) if frame.index >= first)
+        return (frame for frame in _read(path, nearest, start, end, hwaccel) if frame.index >= first)
 
     first = next((frame for frame in read() if isinstance(frame, Frame)), None)
     if first is None and (start or end):
@@ -104,14 +110,16 @@ def open_video(path: Path, start: Position | None = None, end: Position | None =
     )
 
 
-def _read(path: Path, keyframe: _Keyframe, start: Position | None, end: Position | None) -> Iterator[Frame | BadFrame]:
-    with _open(path) as container:
+def _read(
+    path: Path, keyframe: _Keyframe, start: Position | None, end: Position | None, hwaccel: str | None = None
+) -> Iterator[Frame | BadFrame]:
+    with _open(path, hwaccel) as container:
         stream = _video_stream(container, path)
         # One thread: more would lose the frames that they hold back when they reach a damaged end, and what they make
         # of damaged frames changes from run to run. One decodes several times as fast as the chain takes frames.
         stream.codec_context.thread_count = 1
         if keyframe.timestamp is not None and not _seek(container, stream, keyframe.timestamp):
-            yield from _read(path, _Keyframe(), start, end)
+            yield from _read(path, _Keyframe(), start, end, hwaccel)
             return
         frame_rate = _frame_rate(stream)
         index, origin, time = keyframe.index, keyframe.origin, 0.0
@@ -288,10 +296,10 @@ def _missing(container: InputContainer, stream: VideoStream, count: int, end: fl
     return announced if end - start + tolerance < announced else None
 
 
-def _open(path: Path) -> InputContainer:
+def _open(path: Path, hwaccel: str | None = None) -> InputContainer:
     try:
         # The prefix keeps a name with a colon from being taken for a protocol. Metadata may be in any encoding.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = av.open(f"file:{path}", metadata_errors="replace", hwaccel=_accelerator(hwaccel, path))
     except (FFmpegError, OSError) as error:
         if path.is_file() and not path.stat().st_size:
             raise FourDHumansError(f"{path} is empty") from error
@@ -300,6 +308,16 @@ def _open(path: Path) -> InputContainer:
         container.close()
         raise FourDHumansError(f"{path} is a text file, not a video")
     return container
+
+
+def _accelerator(name: str | None, path: Path) -> HWAccel | None:
+    """Raises: UsageError where this machine has no such device, or PyAV no such kind."""
+    try:
+        return None if name is None else HWAccel(name, allow_software_fallback=True)
+    except (FFmpegError, OSError, ValueError) as error:
+        raise UsageError(
+            f"video.hwaccel: {path} cannot be decoded by '{name}' here; PyAV knows {', '.join(hwdevices_available())}"
+        ) from error
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -143,6 +143,12 @@ def test_people_far_out_of_view_or_close_by(
     assert texture.shape == (1, 4, 256, 256)
 
 
+def test_several_threads_fill_the_same_textures(appearance: Appearance, body_model: BodyModel) -> None:
+    crowd = standing(body_model, [(0.3 * i, 0, NEAR + 0.3 * (i % 3)) for i in range(-3, 4)])
+    shared = Appearance(body_model, TextureAtlas.open_body(), threads=3)
+    np.testing.assert_array_equal(textures(shared, positions(), crowd), textures(appearance, positions(), crowd))
+
+
 def test_nobody(appearance: Appearance) -> None:
     frames = [Frame(i, 0.0, str(i), positions()) for i in range(2)]
     bodies = [Bodies.empty("open_body"), Bodies.empty("open_body")]

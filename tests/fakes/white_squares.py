@@ -5,7 +5,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 
 from fourd_humans.config import Config
@@ -63,6 +62,8 @@ def write_squares(path: Path, count: int, *, begin: int = 0, seconds: float = 0.
 
     seconds: that every batch takes to detect, told to `make_pipeline` by the colour of a corner.
     """
+    import av  # here, so that the other fakes do without
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"g": "10", "qp": "0"})
