@@ -125,8 +125,11 @@ class _Window:
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The resized window of the frame; reducing it averages, so that a texel is not one noisy pixel."""
         part = image[self.top : self.bottom, self.left : self.right]
-        method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(part, None, fx=self.scale, fy=self.scale, interpolation=method), np.uint8)
+        size = round(part.shape[1] * self.scale), round(part.shape[0] * self.scale)
+        while 2 * size[0] <= part.shape[1] and 2 * size[1] <= part.shape[0]:  # much faster than at once
+            half = part.shape[1] // 2, part.shape[0] // 2
+            part = np.asarray(cv2.resize(part, half, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def cut_mask(self, mask: Mask) -> NDArray[np.bool_]:
         """The same for a mask."""
@@ -144,9 +147,21 @@ class _Window:
 
 def _extents(vertices: Float, intrinsics: Intrinsics) -> NDArray[np.float64]:
     """(N, 4) xyxy pixels of the full frame that hold each mesh (N, V, 3)."""
-    depth = np.maximum(vertices[..., 2:], NEAR)
-    pixels = vertices[..., :2] / depth * intrinsics.focal_length + np.asarray(intrinsics.principal_point)
-    return np.concatenate([pixels.min(1), pixels.max(1)], axis=1).astype(np.float64)
+    directions = np.empty((len(vertices), 4))
+    _extents_at_depth_one(vertices, directions)
+    return directions * intrinsics.focal_length + np.tile(np.asarray(intrinsics.principal_point), 2)
+
+
+@njit(nogil=True, cache=True)
+def _extents_at_depth_one(vertices, extents):  # type: ignore[no-untyped-def]
+    for person in range(len(vertices)):
+        extent = extents[person]
+        extent[:2], extent[2:] = np.inf, -np.inf
+        for v in range(vertices.shape[1]):
+            depth = max(vertices[person, v, 2], NEAR)
+            x, y = vertices[person, v, 0] / depth, vertices[person, v, 1] / depth
+            extent[0], extent[1] = min(extent[0], x), min(extent[1], y)
+            extent[2], extent[3] = max(extent[2], x), max(extent[3], y)
 
 
 def _overlap(box: NDArray, boxes: NDArray) -> NDArray[np.bool_]:

@@ -10,11 +10,10 @@ import math
 import numpy as np
 from numba import njit
 
-from fourd_humans.geometry.rasteriser import barycentric
-
 # Lights in the camera frame. The key light comes over the viewer's left shoulder, the other from the viewer.
 _KEY = (-0.45, -0.62, -0.64)
 _AMBIENT, _SKY, _KEY_STRENGTH, _HEAD_STRENGTH, _SHINE = 0.30, 0.14, 0.45, 0.26, 0.16
+_LEAST_AREA = 0.1  # square pixels, twice the area of a face: smaller ones hold no sample, or one
 _SAME_SURFACE = 0.03  # metres: samples of a pixel whose depths differ less are shaded once for all
 
 
@@ -65,17 +64,48 @@ def vertex_light(vertices, normals):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def composite(  # type: ignore[no-untyped-def]
-    image, top, left, inverse_depth, numbers, samples, vertices, lights, faces, colours, alphas, camera
-):
+def face_light(screen, lights, faces):  # type: ignore[no-untyped-def]
+    """How light changes over each face, linear on the screen: faces are a few pixels large.
+
+    screen: (P, V, 3), see `rasteriser.to_screen`. lights: (P, V, 2), see `vertex_light`.
+    Returns (P · F, 6) float32: of the brightness, then of the highlight, the value at (0, 0) and its increase along x
+    and y. Zero for faces whose back is seen. Faces seen from their edge, or cut by the near plane, have their mean.
+    """
+    count = faces.shape[0]
+    planes = np.zeros((screen.shape[0] * count, 6), np.float32)
+    for person in range(screen.shape[0]):
+        points = screen[person]
+        for f in range(count):
+            a, b, c = faces[f]
+            ax, ay = points[a, 0], points[a, 1]
+            ux, uy, vx, vy = points[b, 0] - ax, points[b, 1] - ay, points[c, 0] - ax, points[c, 1] - ay
+            area = ux * vy - uy * vx
+            whole = points[a, 2] > 0.0 and points[b, 2] > 0.0 and points[c, 2] > 0.0
+            if whole and area > 0.0:
+                continue
+            plane = planes[person * count + f]
+            for k in range(2):
+                first, second, third = lights[person, a, k], lights[person, b, k], lights[person, c, k]
+                if not whole or area > -_LEAST_AREA:
+                    plane[3 * k] = (first + second + third) / 3.0
+                    continue
+                along_x = ((second - first) * vy - (third - first) * uy) / area
+                along_y = ((third - first) * ux - (second - first) * vx) / area
+                plane[3 * k] = first - along_x * ax - along_y * ay
+                plane[3 * k + 1], plane[3 * k + 2] = along_x, along_y
+    return planes
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def composite(image, top, left, inverse_depth, numbers, samples, planes, colours, alphas):  # type: ignore[no-untyped-def]
     """Shade what a window's buffers hold into `image`, in place.
 
     image: (H, W, 3) uint8. inverse_depth, numbers: (h · samples, w · samples) of the window whose first pixel is
-    (`top`, `left`), as `rasteriser.fill` leaves them. lights: (P, V, 2), see `vertex_light`. colours: (P, 3) 0..255,
-    alphas: (P,) of the people. camera: as in `rasteriser.camera_row`, for the enlarged picture.
+    (`top`, `left`), as `rasteriser.fill` leaves them. planes: (P · F, 6), see `face_light`. colours: (P, 3) 0..255,
+    alphas: (P,) of the people.
     """
     share = 1.0 / (samples * samples)
-    count = faces.shape[0]
+    count = planes.shape[0] // len(alphas)
     for i in range(numbers.shape[0] // samples):
         for j in range(numbers.shape[1] // samples):
             covered, one_surface = _survey(inverse_depth, numbers, i * samples, j * samples, samples, count)
@@ -88,12 +118,9 @@ def composite(  # type: ignore[no-untyped-def]
                 if number < 0:
                     continue
                 person = number // count
-                x = (left * samples + column + 0.5 - camera[1]) / camera[0]
-                y = (top * samples + row + 0.5 - camera[2]) / camera[0]
-                p, q, r = faces[number - person * count]
-                a, b, c = barycentric(vertices[person, p], vertices[person, q], vertices[person, r], x, y)
-                light = a * lights[person, p, 0] + b * lights[person, q, 0] + c * lights[person, r, 0]
-                shine = a * lights[person, p, 1] + b * lights[person, q, 1] + c * lights[person, r, 1]
+                x, y = left * samples + column + 0.5, top * samples + row + 0.5
+                light = planes[number, 0] + planes[number, 1] * x + planes[number, 2] * y
+                shine = planes[number, 3] + planes[number, 4] * x + planes[number, 5] * y
                 weight = (covered if one_surface else 1) * alphas[person] * share
                 red += weight * min(max(light * colours[person, 0] + shine, 0.0), 255.0)
                 green += weight * min(max(light * colours[person, 1] + shine, 0.0), 255.0)

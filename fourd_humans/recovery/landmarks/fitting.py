@@ -271,18 +271,23 @@ def initial_rotations(body: BodyPoints, points: NDArray[np.int64], landmarks_3d:
     rotations = np.tile(np.eye(3), (len(landmarks_3d), NUM_ROTATIONS, 1, 1))
     rest = body.pose(rotations[:1], np.zeros((1, NUM_BETAS))).points[0]
     rotations[:, 0] = _trunk(landmarks_3d, row) @ _trunk(rest[None], row).swapaxes(1, 2)
-    trunk = rotations[:, 0]
-    for limb in _LIMBS:
-        a, b, c = (row[name] for name in limb.ends)
-        bone, lower = _unit(landmarks_3d[:, b] - landmarks_3d[:, a]), _unit(landmarks_3d[:, c] - landmarks_3d[:, b])
-        bone, lower = (np.einsum("nji,nj->ni", trunk, direction) for direction in (bone, lower))
-        rest_bone, rest_lower = _unit(rest[b] - rest[a]), _unit(rest[c] - rest[b])
-        upper = smallest_rotation(rest_bone, bone)
-        upper = _bend_naturally(upper @ np.array(limb.bends, float), bone, lower) @ upper
-        rotations[:, SMPL_NAMES.index(limb.upper)] = upper
-        in_upper = np.einsum("nji,nj->ni", upper, lower)
-        rotations[:, SMPL_NAMES.index(limb.lower)] = smallest_rotation(rest_lower, in_upper)
+    trunk = rotations[:, None, 0]
+    a, b, c = np.array([[row[name] for name in limb.ends] for limb in _LIMBS]).T
+    bone, lower = _unit(landmarks_3d[:, b] - landmarks_3d[:, a]), _unit(landmarks_3d[:, c] - landmarks_3d[:, b])
+    bone, lower = (_turned(trunk.swapaxes(2, 3), direction) for direction in (bone, lower))
+    upper = smallest_rotation(_unit(rest[b] - rest[a]), bone)
+    upper = _bend_naturally(_turned(upper, np.array([limb.bends for limb in _LIMBS])), bone, lower) @ upper
+    rotations[:, [SMPL_NAMES.index(limb.upper) for limb in _LIMBS]] = upper
+    in_upper = _turned(upper.swapaxes(2, 3), lower)
+    rotations[:, [SMPL_NAMES.index(limb.lower) for limb in _LIMBS]] = smallest_rotation(
+        _unit(rest[c] - rest[b]), in_upper
+    )
     return rotations
+
+
+def _turned(rotations: Array, vectors: Array) -> Array:
+    turned: Array = (rotations @ vectors[..., None])[..., 0]
+    return turned
 
 
 def _trunk(points: Array, row: dict[str, int]) -> Array:
@@ -299,26 +304,27 @@ def _trunk(points: Array, row: dict[str, int]) -> Array:
 
 
 def smallest_rotation(start: Array, end: Array) -> Array:
-    """(N, 3, 3) rotations from the unit vector `start` (3,) to unit vectors `end` (N, 3)."""
+    """(..., 3, 3) rotations from unit vectors `start` to unit vectors `end`, (..., 3) of broadcastable shapes."""
     start = np.broadcast_to(start, end.shape)
-    axis, cosine = np.cross(start, end), (start * end).sum(1)
-    cross = np.zeros((len(end), 3, 3))
-    cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
-    rotation: Array = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-3)[:, None, None]
+    axis, cosine = np.cross(start, end), (start * end).sum(-1)
+    cross = np.zeros((*end.shape, 3))
+    cross[..., [2, 0, 1], [1, 2, 0]], cross[..., [1, 2, 0], [2, 0, 1]] = axis, -axis
+    rotation: Array = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-3)[..., None, None]
     return _orthonormal(rotation)
 
 
 def _bend_naturally(bends: Array, bone: Array, lower: Array) -> Array:
-    """(N, 3, 3) rotations about `bone` (N, 3) that bring the direction `bends` (N, 3) to that of `lower` (N, 3).
+    """(..., 3, 3) rotations about `bone` (..., 3) that bring the direction `bends` (..., 3) to that of `lower`.
 
     Less of a rotation where the limb is nearly straight, none where it is straight.
     """
-    across = bends - (bends * bone).sum(1, keepdims=True) * bone
-    aside = lower - (lower * bone).sum(1, keepdims=True) * bone
-    angle = np.arctan2((np.cross(across, aside) * bone).sum(1), (across * aside).sum(1))
-    share = np.clip((np.linalg.norm(aside, axis=1) - BENT_A_LITTLE) / (BENT_ENOUGH - BENT_A_LITTLE), 0, 1)
+    across = bends - (bends * bone).sum(-1, keepdims=True) * bone
+    aside = lower - (lower * bone).sum(-1, keepdims=True) * bone
+    angle = np.arctan2((np.cross(across, aside) * bone).sum(-1), (across * aside).sum(-1))
+    share = np.clip((np.linalg.norm(aside, axis=-1) - BENT_A_LITTLE) / (BENT_ENOUGH - BENT_A_LITTLE), 0, 1)
     angle = np.clip(angle, -MAX_TWIST, MAX_TWIST) * share
-    return Rotation.from_rotvec(bone * angle[:, None]).as_matrix()
+    vectors = bone * angle[..., None]
+    return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
 
 
 def _unit(vectors: Array) -> Array:
