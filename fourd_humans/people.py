@@ -97,6 +97,9 @@ class Mask:
         return Mask(mask[top : rows[-1] + 1, left : columns[-1] + 1].copy(), left, top, size)
 
 
+DUPLICATE = "duplicate of a better detection"  # the reason of a rejected detection
+
+
 @dataclass(frozen=True)
 class Rejected:
     """A detection that was not used, and why, so that nobody disappears silently."""
@@ -115,6 +118,8 @@ class Detections:
     keypoints: (N, 17, 3) in COCO order: x and y in pixels, score in 0..1; or None.
     annotations: one per person, whatever a boxes file said of them (an id, say); or None.
     rejected: what was found but not kept.
+    group: (N,) or None: detections with the same number may be one person, the best of them first; -1 for the others.
+        The tracker decides, see `Tracker.resolve_duplicates`.
     """
 
     boxes: Float
@@ -123,6 +128,7 @@ class Detections:
     keypoints: Float | None = None
     annotations: list[Any] | None = None
     rejected: list[Rejected] = field(default_factory=list)
+    group: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -110,6 +110,7 @@ class Tracking:
         frame.camera_homography = self.camera.update(observed.background, observed.is_cut)
         if found is None or bodies is None:
             return self._refined(self.buffer.add(frame, []))
+        found, bodies = self.tracker.resolve_duplicates(frame.index, frame.size, found, bodies, observed.is_cut)
         detections = replace(frame.detections, rejected=found.rejected)
         records = self.tracker.update(frame.index, frame.size, found, bodies, observed.is_cut)
         if not self._textures:  # a megabyte each, which nothing later needs

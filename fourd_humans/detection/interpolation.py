@@ -54,6 +54,8 @@ def interpolate(before: Detections, after: Detections, share: float = 0.5) -> De
     """
     if len(before) != len(after) or before.keypoints is None or after.keypoints is None:
         return None
+    if before.group is not None or after.group is not None:  # it is not certain who is there
+        return None
     pairs, still = match_people(before, after)
     if not still.all():
         return None

@@ -21,7 +21,7 @@ from fourd_humans.detection.nms import keypoint_similarity, suppress
 from fourd_humans.detection.settings import MoveNetSettings
 from fourd_humans.detection.tiles import Tile, grid, has_small_people, is_whole
 from fourd_humans.geometry.boxes import intersection_over_union, share_inside
-from fourd_humans.people import Detections, Float, Frame, Rejected
+from fourd_humans.people import DUPLICATE, Detections, Float, Frame, Rejected
 
 WEIGHTS = Path(__file__).parent / "data" / "movenet_multipose_lightning.onnx"
 STRIDE = 4  # of the heads, in input pixels
@@ -30,6 +30,7 @@ HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kpt
 KEYPOINT_FLOOR = 0.127  # keypoints below it do not count in a person's score (the published graph's figure)
 LARGEST_SHRINK = 0.05  # of a frame, for the sake of less padding
 TILES = (2, 4)  # tiles across a frame, one after the other as long as people are small in them
+CERTAIN_SIMILARITY = 0.9  # of the keypoints of two detections that are one person, whoever is expected to be there
 BOX_KEYPOINT_SCORE = 0.3  # keypoints above it belong inside the box
 
 
@@ -98,7 +99,10 @@ class MoveNetDetector:
         return found.where(whole), heights[whole]
 
     def _choose(self, found: Candidates, size: tuple[int, int], *, tiled: bool = False) -> Detections:
-        """Those candidates that are people, each once, as detections of a frame of that (height, width)."""
+        """Those candidates that are people, each once, as detections of a frame of that (height, width).
+
+        Behind them come those that are suppressed but may be second people, with their `group`.
+        """
         boxes = _within(_with_keypoints(found.boxes, found.keypoints), size)
         large, rejected = self.limits.filter(boxes, found.scores)
         boxes, scores, keypoints = boxes[large], found.scores[large], found.keypoints[large]
@@ -111,10 +115,25 @@ class MoveNetDetector:
             part = (share_inside(boxes, boxes) > 0.8) & (similarity > self.similarity_threshold / 4)
             same |= part | part.T
         kept = suppress(scores, same)
+        group = np.full(len(kept), -1)
+        if len(kept) and not tiled:
+            doubtful = _doubtful(scores, kept, similarity > CERTAIN_SIMILARITY)
+            best = same[np.ix_(doubtful, kept)].argmax(1)  # `kept` begins with the best
+            group[best] = best
+            kept, group = np.concatenate([kept, doubtful]), np.concatenate([group, best])
         for row in sorted(set(range(len(boxes))) - set(kept.tolist())):
             x1, y1, x2, y2 = boxes[row].tolist()
-            rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), "duplicate of a better detection"))
-        return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected)
+            rejected.append(Rejected((x1, y1, x2, y2), float(scores[row]), DUPLICATE))
+        known = group if (group >= 0).any() else None
+        return Detections(boxes[kept], scores[kept], keypoints=keypoints[kept], rejected=rejected, group=known)
+
+
+def _doubtful(scores: Float, kept: NDArray[np.int64], certain: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which of the suppressed detections may be a second person after all, each once, best first: those that are not
+    `certain` (N, N) to be another one."""
+    others = np.setdiff1d(np.arange(len(scores)), kept)
+    others = others[~certain[np.ix_(others, kept)].any(1)]
+    return others[suppress(scores[others], certain[np.ix_(others, others)])]
 
 
 def build(settings: MoveNetSettings, device: str) -> Detect:

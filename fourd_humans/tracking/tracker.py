@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.crops import with_crop_camera
 from fourd_humans.motion.location import predict_locations
-from fourd_humans.people import Bodies, Detections, Mask, Rejected
+from fourd_humans.people import DUPLICATE, Bodies, Detections, Mask, Rejected
 from fourd_humans.tracking.cost import TextureDistance, association_cost
 from fourd_humans.tracking.hidden_people import Joints, hidden_people
 from fourd_humans.tracking.observation import observe
@@ -106,12 +106,45 @@ class Tracker:
             people[track.id] = detection, replace(body, texture=observation.texture[None])
         return self._report(frame_index, people)
 
+    def resolve_duplicates(
+        self, frame_index: int, size: tuple[int, int], detections: Detections, bodies: Bodies, is_cut: bool = False
+    ) -> tuple[Detections, Bodies]:
+        """The people to `update` with, where the detector is not certain how many there are (`Detections.group`).
+
+        Of detections that may be one person the best stays. Another one stays if it and the best are matched to two
+        confirmed tracks that were both seen in the frame before; else it is added to the rejected. So two people who
+        pass close to one another stay two, and one person who is detected twice never becomes a second track.
+        Arguments as for `update`.
+        """
+        if detections.group is None:
+            return detections, bodies
+        observations = observe(frame_index, size, detections, with_crop_camera(bodies, detections.boxes))
+        cost = self._cost(observations, [track.next for track in self.tracks])
+        rows, columns = linear_sum_assignment(cost)
+        expected = np.zeros(len(detections), bool)
+        expected[columns] = (cost[rows, columns] <= self.threshold) & np.array(
+            [self.tracks[row].state is TrackState.CONFIRMED and not self.tracks[row].time_since_seen for row in rows],
+            bool,
+        )
+        groups, best = np.unique(detections.group, return_index=True)
+        of_group = best[np.searchsorted(groups, detections.group)]
+        is_best = (detections.group < 0) | (of_group == np.arange(len(detections)))
+        kept = is_best | (expected & expected[of_group] & (not is_cut))
+        rejected = [
+            Rejected(tuple(detections.boxes[i].tolist()), float(detections.scores[i]), DUPLICATE)
+            for i in np.flatnonzero(~kept)
+        ]
+        return (
+            replace(detections[kept], rejected=[*detections.rejected, *rejected], group=None),
+            bodies[kept],
+        )
+
     def associate(self, observations: Sequence[Observation], is_cut: bool = False) -> Association:
         """One step on the features: match the observations of one frame, update all tracks, predict the next frame."""
         for track in self.tracks:
             track.time_since_seen += 1
             track.expected = track.next
-        cost = self._cost(observations)
+        cost = self._cost(observations, [track.expected for track in self.tracks])
         owners: dict[int, Track] = {}
         for row, column in np.stack(linear_sum_assignment(cost), axis=1).tolist():
             if cost[row, column] <= self.threshold:
@@ -135,10 +168,10 @@ class Tracker:
         """Go on where another tracker with the same settings was."""
         self.tracks, self._next_id = state["tracks"], state["next_id"]
 
-    def _cost(self, observations: Sequence[Observation]) -> NDArray[np.float64]:
+    def _cost(self, observations: Sequence[Observation], expected: Sequence[Expected]) -> NDArray[np.float64]:
+        """(T, D), with what each track expects."""
         if not self.tracks or not observations:
             return np.zeros((len(self.tracks), len(observations)))
-        expected = [track.expected for track in self.tracks]
         return association_cost(
             (np.stack([e.pose for e in expected]), np.stack([e.location for e in expected]),
              [track.texture for track in self.tracks]),

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourd_humans.detection.movenet import WEIGHTS, MoveNetDetector, decode, prepare
+from fourd_humans.detection.movenet import WEIGHTS, Candidates, MoveNetDetector, decode, prepare
 from fourd_humans.detection.nms import keypoint_similarity, suppress
 from fourd_humans.geometry.boxes import intersection_over_union
-from fourd_humans.people import Frame
+from fourd_humans.people import DUPLICATE, Frame
 from fourd_humans.video import open_source
 
 DEMO = Path(__file__).parents[2] / "demo_videos"
@@ -134,3 +134,20 @@ def test_the_same_person_is_suppressed_and_a_neighbour_is_not():
     similarity = keypoint_similarity(np.stack([person, nudged, neighbour]), boxes)
     assert similarity[0, 1] > 0.9 > 0.5 > similarity[0, 2]
     assert suppress(np.array([0.4, 0.6, 0.5], np.float32), similarity > 0.5).tolist() == [1, 2]
+
+
+def test_who_may_be_a_second_person_is_left_to_the_tracker():
+    """Somebody, the same once more, and somebody very close to them."""
+    rng = np.random.default_rng(1)
+    person = np.concatenate([rng.uniform(0, 200, (17, 2)), np.ones((17, 1))], 1).astype(np.float32)
+    keypoints = np.stack([person, person + np.float32([2, 2, 0]), person + np.float32([22, 0, 0])])
+    boxes = np.concatenate([keypoints[..., :2].min(1), keypoints[..., :2].max(1)], 1)
+    assert 0.5 < keypoint_similarity(keypoints, boxes)[0, 2] < 0.9
+    scores = np.array([0.8, 0.7, 0.5], np.float32)
+    detector = MoveNetDetector(threads=1)
+    found = detector._choose(Candidates(scores, scores, boxes, keypoints), (400, 400))
+    np.testing.assert_array_equal(found.keypoints, keypoints[[0, 2]])
+    assert found.group.tolist() == [0, 0]
+    assert [rejected.reason for rejected in found.rejected] == [DUPLICATE]
+    assert detector._choose(Candidates(scores, scores, boxes, keypoints).where([0, 1]), (400, 400)).group is None
+    assert len(detector._choose(Candidates(scores, scores, boxes, keypoints), (400, 400), tiled=True)) == 1

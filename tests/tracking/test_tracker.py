@@ -10,7 +10,7 @@ from fourd_humans.config import default_config
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import Intrinsics, crop_camera, project
 from fourd_humans.motion.hold import hold_pose
-from fourd_humans.people import Bodies, Detections, Mask, Rejected
+from fourd_humans.people import DUPLICATE, Bodies, Detections, Mask, Rejected
 from fourd_humans.tracking.tracker import Tracker, TrackRecord
 
 SIZE = (720, 1280)
@@ -237,6 +237,50 @@ def test_compares_textures_only_where_they_can_matter() -> None:
     run(tracker := make_tracker(texture_distance=count), [apart] * 4)
     assert asked == [7, 3, 3]
     assert [track.id for track in tracker.tracks] == [1, 2, 3]
+
+
+def crossing(frame: int) -> list[Place]:
+    """One person passes close in front of another one."""
+    return [(-0.6 + 0.1 * frame, 0, 9), (0.6 - 0.1 * frame, 0, 9.5)]
+
+
+def uncertain(places: Sequence[Place], scores: Sequence[float]) -> tuple[Detections, Bodies]:
+    """People who may all be one person."""
+    found, bodies = people(places)
+    group = np.zeros(len(places), np.int64)
+    return replace(found, scores=np.array(scores, np.float32), group=group), bodies
+
+
+def test_two_people_who_pass_close_stay_two() -> None:
+    tracker = make_tracker(min_hits=3)
+    run(tracker, [crossing(frame) for frame in range(6)])
+    ids = {track.id for track in tracker.tracks}
+    for frame in range(6, 9):
+        found, bodies = tracker.resolve_duplicates(frame, SIZE, *uncertain(crossing(frame), [0.9, 0.4]))
+        assert found.group is None
+        records = tracker.update(frame, SIZE, found, bodies)
+        assert {r.id for r in records if r.time_since_seen == 0} == ids
+
+
+@pytest.mark.parametrize("tracked", [1, 2])
+def test_a_person_who_is_detected_twice_stays_one(tracked: int) -> None:
+    """With the other person of two hidden for a frame as well."""
+    tracker = make_tracker(min_hits=3)
+    run(tracker, [crossing(frame)[:tracked] for frame in range(5)] + [crossing(5)[:1]])
+    (x, y, z) = crossing(6)[0]
+    found, bodies = tracker.resolve_duplicates(6, SIZE, *uncertain([(x, y, z), (x + 0.05, y, z)], [0.9, 0.4]))
+    assert len(found) == len(bodies) == 1
+    assert found.scores[0] == pytest.approx(0.9)
+    assert [rejected.reason for rejected in found.rejected] == ["small", DUPLICATE]
+    records = tracker.update(6, SIZE, found, bodies)
+    assert len([r for r in records if r.time_since_seen == 0]) == 1
+
+
+def test_after_a_cut_nobody_is_expected() -> None:
+    tracker = make_tracker(min_hits=3)
+    run(tracker, [crossing(frame) for frame in range(6)])
+    found, _ = tracker.resolve_duplicates(6, SIZE, *uncertain(crossing(6), [0.9, 0.4]), is_cut=True)
+    assert len(found) == 1
 
 
 def test_follows_a_crowd() -> None:
