@@ -101,9 +101,9 @@ def mask_in_frame(segmentation: Float, to_frame: NDArray[np.float64], size: tupl
         return Mask(np.zeros((0, 0), dtype=bool), 0, 0, size)
     to_window = to_frame - np.array([[0, 0, left], [0, 0, top]])
     warped = cv2.warpAffine(_as_bytes(segmentation), to_window, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    inside = cv2.compare(warped, 128, cv2.CMP_GT)
+    inside = (warped > 128).astype(np.uint8)
     x1, y1, w, h = cv2.boundingRect(inside)
-    return Mask(inside[y1 : y1 + h, x1 : x1 + w] > 0, left + x1, top + y1, size)
+    return Mask(inside[y1 : y1 + h, x1 : x1 + w].astype(bool), left + x1, top + y1, size)
 
 
 def _as_bytes(segmentation: Float) -> NDArray[np.uint8]:
