@@ -1,6 +1,7 @@
 """The page in headless Chromium: it shows our people where they are, in step with the video, and can be operated."""
 
 import base64
+import shutil
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -370,6 +371,17 @@ def test_without_a_video_it_plays_by_its_own_clock(open_page, walk, body_model, 
     page.evaluate("viewer.player.seek(75)")
     until(page, "!viewer.player.playing")
     assert page.evaluate("viewer.player.frame") == 76
+    assert page.problems == []
+
+
+def test_a_linked_video_plays_from_beside_the_page(open_page, walk, body_model, source, tmp_path):
+    shutil.copy(VIDEO, tmp_path / "a b.mp4")
+    page = make_page(walk, body_model, "a", video=playable(source), video_link="./a%20b.mp4")
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    page = open_page((tmp_path / "a.html").as_uri())
+    page.evaluate("viewer.player.seek(60)")
+    until(page, SOUGHT)
+    assert page.evaluate("viewer.player.video.currentTime") == pytest.approx(6 + 0.5 / 30, abs=0.01)
     assert page.problems == []
 
 

@@ -98,7 +98,7 @@ async function start() {
   if (video) {
     stage.video = video;
     parts.push(new VideoPane(at("#video"), people, model.camera, data));
-    for (const event of ["seeked", "loadeddata"]) video.addEventListener(event, () => stage.draw());
+    for (const event of ["seeked", "loadeddata"]) video.addEventListener(event, () => state.view === "camera" && stage.draw());
   }
   parts.push({ update: () => showControls(state, player, data, stage) });
 

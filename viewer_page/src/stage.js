@@ -122,7 +122,7 @@ export class Stage {
     const up = new Vector3().crossVectors(direction, right);
     const spread = [right, up, direction].map((axis) => {
       const values = points.map((point) => point.dot(axis));
-      return [Math.min(...values), Math.max(...values)];
+      return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     });
     const target = this.controls.target.set(0, 0, 0);
     [right, up, direction].forEach((axis, i) => target.addScaledVector(axis, (spread[i][0] + spread[i][1]) / 2));

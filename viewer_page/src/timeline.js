@@ -32,7 +32,7 @@ export class Timeline {
     const count = Math.max(Math.floor(this.ruler.clientWidth / 100), 2);
     for (const time of ticks(this.data.start, this.data.start + this.data.times.at(-1), count)) {
       const frame = this.data.times.findIndex((each) => each + this.data.start >= time - 1e-6);
-      if (this.#share(frame) > 1 - 40 / this.ruler.clientWidth) continue; // its text would be cut off
+      if (this.#share(frame) > 1 - 52 / this.ruler.clientWidth) continue; // its text would be cut off
       const mark = document.createElement("span");
       mark.style.left = `${100 * this.#share(frame)}%`;
       mark.textContent = clock(time, false);
