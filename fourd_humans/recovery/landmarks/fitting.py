@@ -30,6 +30,9 @@ MAX_ROTATION = 0.7  # radians, of a joint in one step
 STD_3D = 0.06  # metres, of landmarks in space
 STD_2D = 0.03  # metres at the person's depth, of image points
 STD_BETAS = 1.0  # betas are N(0, 1) over people
+# Of the joints' standard deviations over people and poses. The landmarks of one person err together, which the fit, to
+# which they are independent, takes for more certainty than there is; so the prior on the pose has to weigh more.
+PRIOR_WIDTH = 0.8
 STD_LIMIT = 0.1  # radians beyond a joint's limits
 OUTLIER = 3.0  # standard deviations from which on a measurement's weight falls (Geman-McClure)
 
@@ -177,10 +180,11 @@ def _linearised(
     gradient = (jacobian.swapaxes(1, 2) @ errors[..., None])[..., 0]
 
     vectors = Rotation.from_matrix(rotations[:, 1:].reshape(-1, 3, 3)).as_rotvec().reshape(count, -1)
-    off, beyond = (vectors - POSE_MEAN) / POSE_STD, (vectors - np.clip(vectors, POSE_MIN, POSE_MAX)) / STD_LIMIT
+    std = PRIOR_WIDTH * POSE_STD
+    off, beyond = (vectors - POSE_MEAN) / std, (vectors - np.clip(vectors, POSE_MIN, POSE_MAX)) / STD_LIMIT
     pose = np.arange(3, POSE.stop)
-    gradient[:, pose] += off / POSE_STD + beyond / STD_LIMIT
-    hessian[:, pose, pose] += 1 / POSE_STD**2 + (beyond != 0) / STD_LIMIT**2
+    gradient[:, pose] += off / std + beyond / STD_LIMIT
+    hessian[:, pose, pose] += 1 / std**2 + (beyond != 0) / STD_LIMIT**2
     gradient[:, BETAS] += betas / STD_BETAS**2
     shape = np.arange(BETAS.start, BETAS.stop)
     hessian[:, shape, shape] += 1 / STD_BETAS**2
