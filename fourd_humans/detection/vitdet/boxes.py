@@ -69,7 +69,7 @@ def pool(features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, output_siz
     pooled = None
     for level, (feature, stride) in enumerate(zip(features, STRIDES[:4], strict=False), start=2):
         # All regions on every level, so that their number is known; on the wrong one without area, which reads nothing.
-        here = boxes.where((chosen == level)[:, None], 0)
+        here = boxes.masked_fill((chosen != level)[:, None], 0)
         regions = torch.cat([pictures[:, None].to(boxes.dtype), here], dim=1)
         read = roi_align(feature, regions, output_size, spatial_scale=1 / stride, aligned=True)
         pooled = read if pooled is None else pooled.add_(read)

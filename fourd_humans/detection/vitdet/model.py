@@ -103,13 +103,15 @@ class ViTDet(nn.Module):
         boxes, scores = self.roi_heads(features, proposals, sizes)
         sound = logits.isfinite() & boxes.isfinite().all(-1) & scores.isfinite().all(-1)
         wanted = constant(range(self.classes) if classes is None else classes, boxes.device).long()
-        scores = scores[..., wanted].where(sound[..., None], 0)
-        scores = scores.where(scores > score_threshold, 0).flatten(1)  # by box, then class
+        scores = scores[..., wanted].masked_fill(~sound[..., None], 0)
+        scores = scores.masked_fill(scores <= score_threshold, 0).flatten(1)  # by box, then class
         scores, best = scores.topk(min(MOST_CANDIDATES, scores.shape[1]))
-        boxes = boxes.gather(1, (best // len(wanted))[..., None].expand(-1, -1, 4)).where((scores > 0)[..., None], 0)
+        boxes = boxes.gather(1, (best // len(wanted))[..., None].expand(-1, -1, 4)).masked_fill(
+            (scores <= 0)[..., None], 0
+        )
         found = wanted[best % len(wanted)]
         kept, settled = suppress(boxes, nms_threshold, found, rounds)
-        scores, best = scores.where(kept, 0).topk(min(max_detections, scores.shape[1]))
+        scores, best = scores.masked_fill(~kept, 0).topk(min(max_detections, scores.shape[1]))
         boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
         return Instances(boxes, scores, found.gather(1, best), certain & settled)
 

@@ -42,14 +42,14 @@ class RegionProposals(nn.Module):
             level_boxes = clip(apply_deltas(deltas, level_anchors[best]), sizes)
             usable = (level_boxes[..., 2:] > level_boxes[..., :2]).all(-1)
             usable &= level_boxes.isfinite().all(-1) & level_logits.isfinite()
-            boxes.append(level_boxes.where(usable[..., None], 0))
-            logits.append(level_logits.where(usable, -torch.inf))
+            boxes.append(level_boxes.masked_fill(~usable[..., None], 0))
+            logits.append(level_logits.masked_fill(~usable, -torch.inf))
         most = max(level.shape[1] for level in boxes)
         by_level = torch.stack([functional.pad(level, (0, 0, 0, most - level.shape[1])) for level in boxes], 1)
         kept, certain = suppress(by_level, NMS_THRESHOLD, rounds=rounds)
         kept_logits = torch.cat(
             [
-                level.where(keep[:, : level.shape[1]], -torch.inf)
+                level.masked_fill(~keep[:, : level.shape[1]], -torch.inf)
                 for level, keep in zip(logits, kept.unbind(1), strict=True)
             ],
             1,
@@ -57,7 +57,7 @@ class RegionProposals(nn.Module):
         all_boxes = torch.cat(boxes, 1)
         best_logits, best = kept_logits.topk(min(PER_IMAGE, kept_logits.shape[1]))
         found = best_logits.isfinite()
-        best_boxes = all_boxes.gather(1, best[..., None].expand(-1, -1, 4)).where(found[..., None], 0)
+        best_boxes = all_boxes.gather(1, best[..., None].expand(-1, -1, 4)).masked_fill(~found[..., None], 0)
         return best_boxes, best_logits, certain.all(1)
 
 

@@ -199,7 +199,7 @@ class ViTDetDetector:
         likely = (
             (scores >= self.limits.score) & (size[..., 0] >= self.limits.width) & (size[..., 1] >= self.limits.height)
         )
-        places = scores.where(likely, 0).flatten().topk(min(MASKS * len(frames), scores.numel())).indices
+        places = scores.masked_fill(~likely, 0).flatten().topk(min(MASKS * len(frames), scores.numel())).indices
         tensors = {"boxes": found.boxes, "classes": found.classes, "certain": found.certain}
         tensors |= {"frame_boxes": boxes, "scores": scores, "places": places}
         tensors["grids"] = self._masks(features, found.boxes, found.classes, places)
