@@ -73,6 +73,8 @@ def main(results: Path, canvas: str, count: int, seconds: int) -> None:
         ready = ready_after(opened)
         time.sleep(2)
         click.echo(f"ready after {ready:.2f} s; {cpu_seconds() - before:.2f} s of CPU")
+        while not opened.evaluate("Boolean(viewer.stage.details)"):  # fewer triangles are made after loading
+            time.sleep(0.1)
         opened.evaluate(ENLARGE, size)
         for detail in ("simplified", "full"):
             before = cpu_seconds()
