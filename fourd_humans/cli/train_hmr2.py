@@ -40,24 +40,26 @@ def _sizes(context: click.Context, parameter: click.Parameter, given: tuple[str,
               help="Data sets: a folder of tars or of such folders, a datasets.yaml with weights, or an npz; may be "
                    "given several times.")  # fmt: skip
 @click.option("--validation", "held_out", multiple=True, type=_DATA, metavar="PATH",
-              help="Data sets to validate on; may be given several times.")  # fmt: skip
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for checkpoints and logs.")
+              help="Data sets to validate on.  [default: those of --data whose names end in -val]")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), default=Path("outputs/hmr2"), show_default=True,
+              help="Folder for checkpoints and logs.")  # fmt: skip
 @click.option("--preset", type=click.Choice(["2.0b", "2.0a"]), default="2.0b", show_default=True,
               help="The paper's two recipes; 2.0a keeps the encoder as it is.")  # fmt: skip
-@click.option("--mocap", metavar="NPZ", help="Poses and shapes for the discriminator, as cmu_mocap.npz; 'synthetic' "
-              "makes some up.")  # fmt: skip
+@click.option("--mocap", metavar="NPZ", help="Poses and shapes for the discriminator; 'synthetic' makes some up.  "
+              "[default: cmu_mocap.npz beside the data]")  # fmt: skip
 @click.option("--no-adversarial", is_flag=True, help="Train without a discriminator.")
-@click.option("--encoder", type=_FILE, help="ViTPose's weights to start from, such as vitpose_backbone.pth.")
-@click.option("--mean-params", type=_FILE, help="SMPL's mean pose and shape, as smpl_mean_params.npz.")
+@click.option("--encoder", type=_FILE, help="ViTPose's weights to start from.  "
+              "[default: vitpose_backbone.pth beside the data]")  # fmt: skip
+@click.option("--mean-params", type=_FILE, help="SMPL's mean pose and shape.  "
+              "[default: smpl_mean_params.npz beside the data]")  # fmt: skip
 @click.option("--body", type=click.Choice(["auto", "smpl", "open"]), default="auto", show_default=True,
               help="Whose joints and betas to learn; auto takes SMPL where it is installed.")  # fmt: skip
 @click.option("--network", type=click.Choice(list(NETWORKS)), default="released", show_default=True,
               help="Sizes of the network; 'small' has four million parameters.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, callback=_sizes, metavar="NAME=NUMBER",
               help="One of them, such as encoder_depth=12; may be given several times.")  # fmt: skip
-@click.option(
-    "--pose-histogram", type=_FILE, help="To refuse improbable poses, such as amass_poses_hist100_SMPL+H_G.npy."
-)
+@click.option("--pose-histogram", type=_FILE, help="To refuse improbable poses.  "
+              "[default: amass_poses_hist100_SMPL+H_G.npy beside the data]")  # fmt: skip
 @click.option("--augment", "augmentation", multiple=True, metavar="NAME=VALUE",
               help="One setting of `Augmentation`, such as widen=true; may be given several times.")  # fmt: skip
 @click.option("--filter", "filter_settings", multiple=True, metavar="NAME=VALUE",
@@ -104,6 +106,7 @@ def hmr2_command(
     preset: str,
     mocap: str | None,
     no_adversarial: bool,
+    encoder: Path | None,
     mean_params: Path | None,
     body: str,
     network: str,
@@ -119,9 +122,10 @@ def hmr2_command(
 
     \b
     Examples:
-      4dhumans train hmr2 --preset 2.0b --data DATA --mocap cmu_mocap.npz \\
-        --encoder vitpose_backbone.pth --mean-params smpl_mean_params.npz --output RUN
+      4dhumans train hmr2 --preset 2.0b --data hmr2_training_data
+      4dhumans train hmr2 --data DATA --mocap cmu_mocap.npz --encoder vitpose_backbone.pth
       4dhumans train hmr2 --data DATA --mocap synthetic --network small --output RUN
+      4dhumans train hmr2 --data DATA --output RUN --resume RUN/last.ckpt
     OUTPUT/hmr2.ckpt goes wherever recovery.checkpoint goes.
     """  # fmt: skip
     try:
@@ -134,13 +138,19 @@ def hmr2_command(
 
     from fourd_humans.recovery.hmr2.model import SIZES
     from fourd_humans.training.hmr2.augmentation import Augmentation
-    from fourd_humans.training.hmr2.datasets import find_data_sets
+    from fourd_humans.training.hmr2.datasets import files_beside, find_data_sets, split_held_out
     from fourd_humans.training.hmr2.filters import Filters
     from fourd_humans.training.hmr2.mocap import read_mocap, synthetic_mocap
     from fourd_humans.training.hmr2.recipes import PRESETS
     from fourd_humans.training.hmr2.training import train_hmr2
     from fourd_humans.training.pose_histogram import read_pose_histogram
 
+    beside = {what: file for folder in folders for what, file in files_beside(folder).items()}
+    starts = options["initial"] is None and options["resume"] is None  # or the weights come from there
+    mocap = mocap or (None if no_adversarial or "mocap" not in beside else str(beside["mocap"]))
+    encoder = encoder or (beside.get("encoder") if starts and network == "released" and not sizes else None)
+    mean_params = mean_params or (beside.get("mean_params") if starts else None)
+    pose_histogram = pose_histogram or beside.get("pose_histogram")
     if no_adversarial == (mocap is not None):
         raise UsageError("give --mocap FILE, --mocap synthetic, or --no-adversarial")
     if unknown := set(sizes) - set(SIZES):
@@ -159,19 +169,28 @@ def hmr2_command(
     bodies = None
     if mocap is not None:
         bodies = synthetic_mocap(SYNTHETIC_BODIES, options["seed"]) if mocap == SYNTHETIC else read_mocap(Path(mocap))
-    data_sets = [data_set for folder in folders for data_set in find_data_sets(folder)]
+    data_sets, held_out_by_name = split_held_out([found for folder in folders for found in find_data_sets(folder)])
+    if not data_sets:
+        raise UsageError("--data holds nothing but data sets to validate on")
     validation = [data_set for folder in held_out for data_set in find_data_sets(folder)]
     total = sum(data_set.weight for data_set in data_sets)
     for data_set in data_sets:
         click.echo(
             f"{data_set.name}: {100 * data_set.weight / total:.1f} % of the people, {len(data_set.shards)} shards"
         )
+    validation = validation or held_out_by_name
+    used = {
+        "validation": ", ".join(data_set.name for data_set in validation), "motion capture": mocap, "encoder": encoder,
+        "mean parameters": mean_params, "pose histogram": pose_histogram,
+    }  # fmt: skip
+    for what, file in used.items():
+        click.echo(f"{what}: {file or 'none'}")
     if options["precision"] == "auto":
         options["precision"] = "bf16-mixed" if torch.cuda.is_available() else "32-true"
     path = train_hmr2(
         data_sets, validation, NETWORKS[network] | sizes, body_model, recipe, options.pop("output"), mocap=bodies,
         filters=filters, augmentation=with_values(Augmentation(), augmentation),
-        batch_size=batch_size or recipe.people_of_a_sum, mean_parameters=mean_params, **options,
+        batch_size=batch_size or recipe.people_of_a_sum, encoder=encoder, mean_parameters=mean_params, **options,
     )  # fmt: skip
     click.echo(f"wrote {path}")
 

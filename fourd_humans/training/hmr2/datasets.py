@@ -19,7 +19,13 @@ from fourd_humans.training.hmr2.annotations import PersonAnnotation, checked, wi
 from fourd_humans.training.hmr2.tars import SAMPLES_OF_A_TAR, Sample, read_tar
 
 DESCRIPTION = "datasets.yaml"
-NOT_DATA = "mocap.npz"  # may lie beside the tars
+TARS = "dataset_tars"  # the folder of data sets in the released training data
+MOCAP = ("cmu_mocap.npz", "mocap.npz")  # may lie beside the data sets
+BESIDE = {
+    "mocap": MOCAP, "encoder": ("vitpose_backbone.pth",), "mean_params": ("smpl_mean_params.npz",),
+    "pose_histogram": ("amass_poses_hist100_SMPL+H_G.npy",),
+}  # fmt: skip
+HELD_OUT = ("-val", "_val")  # how the names of data sets to validate on end
 Shard = Path | Sequence[tuple[str, Sequence[PersonAnnotation]]]
 
 
@@ -68,6 +74,8 @@ class DataSet:
 def find_data_sets(path: Path) -> list[DataSet]:
     """The data sets at a path: a tar, an npz, a folder of tars, a folder of such folders, or what a YAML file lists.
 
+    A folder with one called `TARS`, as the released training data, stands for that.
+
     The YAML file, `DESCRIPTION` where a folder is given, has for each name a `path`, relative to the file, a `weight`,
     and for an npz `images`. Without one all data sets are drawn equally often.
     Raises: UsageError where there is nothing of the kind.
@@ -77,6 +85,8 @@ def find_data_sets(path: Path) -> list[DataSet]:
     if (path / DESCRIPTION).is_file():
         return _described(path / DESCRIPTION)
     found = _data_set(path, path.stem)
+    if found is None and (path / TARS).is_dir():
+        return find_data_sets(path / TARS)
     if found is None and path.is_dir():
         parts = sorted(part for part in path.iterdir() if part.is_dir() or part.suffix == ".npz")
         several = [part for part in (_data_set(p, p.stem) for p in parts) if part is not None]
@@ -87,12 +97,24 @@ def find_data_sets(path: Path) -> list[DataSet]:
     return [found]
 
 
+def files_beside(path: Path) -> dict[str, Path]:
+    """What else of the released training data lies in a folder of data sets: motion capture, weights, a histogram."""
+    files = [(what, path / name) for what, names in BESIDE.items() for name in reversed(names)]
+    return {what: file for what, file in files if file.is_file()}
+
+
+def split_held_out(data_sets: Sequence[DataSet]) -> tuple[list[DataSet], list[DataSet]]:
+    """Those to train on, and those whose names say that they are for validation."""
+    held_out = [data_set for data_set in data_sets if data_set.name.lower().endswith(HELD_OUT)]
+    return [data_set for data_set in data_sets if data_set not in held_out], held_out
+
+
 def _data_set(path: Path, name: str, weight: float = 1.0, images: Path | None = None) -> DataSet | None:
     if path.is_dir() and (tars := tuple(sorted(path.glob("*.tar")))):
         return DataSet(name, weight, tars)
     if path.is_file() and path.suffix == ".tar":
         return DataSet(name, weight, (path,))
-    if path.is_file() and path.suffix == ".npz" and path.name != NOT_DATA:
+    if path.is_file() and path.suffix == ".npz" and path.name not in (*MOCAP, *BESIDE["mean_params"]):
         return DataSet(name, weight, npz=path, images=images)
     return None
 

@@ -171,7 +171,7 @@ class HMR2Training(lightning.LightningModule):
             torch.distributed.all_gather_object(gathered, parts)
             parts = [part for own in gathered for part in own]
         for name, value in validation.figures(validation.joined(parts)).items():
-            self.log(f"validation/{name}", value, prog_bar=name == "PA-MPJPE", batch_size=1)
+            self.log(f"validation/{name}", value, prog_bar=name == "PA-MPJPE", sync_dist=True, batch_size=1)
         self.log("step", float(self.step), batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

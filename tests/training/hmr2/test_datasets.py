@@ -18,7 +18,7 @@ from fourd_humans.people import Bodies, Detections, TrackedFrame
 from fourd_humans.results.store import ResultWriter
 from fourd_humans.training.hmr2.annotations import from_box
 from fourd_humans.training.hmr2.augmentation import Augmentation
-from fourd_humans.training.hmr2.datasets import DataSet, find_data_sets, read_npz_people
+from fourd_humans.training.hmr2.datasets import DataSet, files_beside, find_data_sets, read_npz_people, split_held_out
 from fourd_humans.training.hmr2.filters import Filters
 from fourd_humans.training.hmr2.streams import TrainingCrops, ValidationCrops, mixed, people_of
 from fourd_humans.training.hmr2.tars import TarWriter, read_tar
@@ -61,6 +61,17 @@ def test_folders_and_descriptions(data):
     assert len(find_data_sets(data / "one" / "000000.tar")[0].tars) == 1
     (data / "datasets.yaml").write_text("first: {path: one, weight: 0.25}\nsecond: {path: two/000001.tar, weight: 2}")
     assert [(s.name, s.weight, len(s.tars)) for s in find_data_sets(data)] == [("first", 0.25, 3), ("second", 2, 1)]
+
+
+def test_the_folder_of_the_released_training_data(tmp_path):
+    for name in ("coco-train", "coco-val"):
+        write(tmp_path / "dataset_tars" / name, 0, 2)
+    for name in ("cmu_mocap.npz", "mocap.npz", "vitpose_backbone.pth"):
+        (tmp_path / name).touch()
+    to_train, held_out = split_held_out(find_data_sets(tmp_path))
+    assert ([s.name for s in to_train], [s.name for s in held_out]) == (["coco-train"], ["coco-val"])
+    expected = {"mocap": tmp_path / "cmu_mocap.npz", "encoder": tmp_path / "vitpose_backbone.pth"}
+    assert files_beside(tmp_path) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from fourd_humans.recovery.hmr2.discriminator import Discriminator
 from fourd_humans.recovery.hmr2.model import HMR2
 from fourd_humans.recovery.hmr2.stage import HMR2Recovery
 from fourd_humans.recovery.hmr2.vit import ViT
-from fourd_humans.training.hmr2 import network
+from fourd_humans.training.hmr2 import losses, network
 from fourd_humans.training.hmr2.annotations import from_box
+from fourd_humans.training.hmr2.mocap import synthetic_mocap
 from fourd_humans.training.hmr2.recipes import PRESETS
 from fourd_humans.training.hmr2.tars import TarWriter
 from fourd_humans.training.hmr2.training import HMR2Training, with_unused_parameters
@@ -201,6 +203,24 @@ def test_a_frozen_encoder_stays_as_it_is(data, run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_killed_run_is_resumed_to_the_same_weights(data, run, tmp_path):
+    """Killed for good as soon as its first checkpoint is there."""
+    _, options, weights = run
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fourd_humans", *arguments(data, tmp_path, *options)], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (tmp_path / "hmr2.ckpt").unlink(missing_ok=True)
+    resumed = train(data, tmp_path, *options, "--resume", tmp_path / "last.ckpt")
+    assert differences(weights, resumed) == 0
+
+
+@pytest.mark.slow
 def test_two_processes_equal_one(data, run, tmp_path):
     """DDP with gloo on the CPU; one process takes batches of twice the size."""
     steps = ("--steps", 3, "--epoch-steps", 3, "--effective-batch", 4, "--stochastic-depth", 0, "--streams", 2)
@@ -212,7 +232,38 @@ def test_two_processes_equal_one(data, run, tmp_path):
     assert differences(trained(one), trained(two)) < 1e-5
 
 
-def test_mixed_precision_keeps_losses_exact(data, tmp_path):
+def test_bodies_and_losses_are_float32_under_autocast(monkeypatch):
+    """The encoder alone is in lower precision; what follows from its answer is as exact as without autocast."""
+    training = HMR2Training(
+        {name: int(value) for name, value in (size.split("=") for size in TINY)}, BodyModel.open_body(),
+        PRESETS["2.0b"], synthetic_mocap(20, 0),
+    )  # fmt: skip
+    monkeypatch.setattr(training, "_real_bodies", lambda count, number: training.mocap.draw((0,), 2 * count))
+    outputs = []
+    training.network.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    precisions = []
+    hidden = training.network.backbone.blocks[0].mlp.fc1
+    hidden.register_forward_hook(lambda module, inputs, output: precisions.append(output.dtype))
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 255, (2, 256, 256, 3), np.uint8), "colour": np.ones((2, 3)),
+        "keypoints_2d": rng.normal(size=(2, 44, 3)), "keypoints_3d": rng.normal(size=(2, 44, 4)),
+        "global_orient": rng.normal(size=(2, 1, 3, 3)), "body_pose": rng.normal(size=(2, 23, 3, 3)),
+        "betas": rng.normal(size=(2, 10)), "has_body_pose": np.ones(2), "has_betas": np.ones(2),
+    }  # fmt: skip
+    batch = {n: torch.from_numpy(v) if n == "image" else torch.from_numpy(v).float() for n, v in batch.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        total, of_discriminator, found = training.losses(batch, 0)
+    assert precisions == [torch.bfloat16]
+    assert total.dtype == of_discriminator.dtype == torch.float32
+    exact = losses.supervised_losses(losses.predict(outputs[0], training.body), batch)
+    for name, value in exact.items():
+        torch.testing.assert_close(found[name], value * 48 / 2, rtol=1e-6, atol=0)
+    adversarial = losses.adversarial_loss(training.discriminator, outputs[0])
+    torch.testing.assert_close(found["adversarial"], adversarial, rtol=1e-6, atol=0)
+
+
+def test_a_run_in_bfloat16(data, tmp_path):
     weights = train(data, tmp_path, "--steps", 2, "--epoch-steps", 2, "--batch-size", 2, "--effective-batch", 2,
                     "--precision", "bf16-mixed")  # fmt: skip
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
@@ -224,6 +275,7 @@ def test_mixed_precision_keeps_losses_exact(data, tmp_path):
         (["--batch-size", "3", "--effective-batch", "4"], "no multiple"),
         (["--steps", "5", "--epoch-steps", "2"], "cannot be divided into epochs"),
         (["--no-adversarial"], "give --mocap FILE"),
+        (["--mocap", "none.npz"], "there is no file none.npz"),
         (["--size", "encoder_width=3"], "the network has no size encoder_width"),
         (["--augment", "flip=1"], "there is no 'flip' to set"),
         (["--augment", "widen=1"], "true or false"),
