@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "Measure results against ground truth.",
     "train": "Train the networks.",
     "data": "Make and check data sets to train HMR 2.0 on.",
+    "fit": "Fit SMPL to people in pictures without 3D labels, as data to train on.",
     "models": "List, download, check and add model files.",
     "doctor": "Check this installation and say what to do about what is missing.",
     "config": "Print the settings of a model, as YAML for --config.",

@@ -80,6 +80,27 @@ def check(path: Path, pose_histogram: Path | None, no_decode: bool, picture: Pat
         raise FourDHumansError(f"{problems} problems were found in {path}")
 
 
+@data.command()
+@click.argument("paths", nargs=-1, required=True, type=_EXISTING, metavar="PATH...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="NPY")
+@click.option("--bins", type=click.IntRange(4, 200), default=100, show_default=True, help="On each axis.")
+def histogram(paths: tuple[Path, ...], output: Path, bins: int) -> None:
+    """Count the poses of motion capture, so that others can be called improbable.
+
+    PATH is an npz with AMASS's poses, or a folder of them. The result has the released histogram's layout.
+    """
+    import numpy as np
+
+    from fourd_humans.training.pose_histogram import count_poses, motion_capture_files, read_poses
+
+    files = motion_capture_files(paths)
+    counts = count_poses((read_poses(file) for file in files), bins)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("wb") as file:
+        np.save(file, counts)
+    click.echo(f"counted {int(counts[0].sum())} poses of {len(files)} files: {output}")
+
+
 def _row(found: Description, share: float) -> dict[str, str | float | int]:
     import numpy as np
 

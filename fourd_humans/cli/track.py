@@ -198,7 +198,7 @@ def _track_one(ctx: click.Context, job: Job, request: Request, quiet: bool, work
         observe = SplitObserver(workers, Part(job.source, request.start, request.end), request.config)
     elif isinstance(pipeline.detect, PrecomputedDetections) and request.start is None and request.end is None:
         pipeline.detect.warn_beyond(opened.frame_count)
-    stopping = _StopOnSignal(quiet)
+    stopping = StopOnSignal(quiet)
     began = time.monotonic()
     with stopping, Progress(opened, quiet=quiet) as progress:
         result = track_one(job, request, opened, pipeline, stop=stopping, on_frame=progress, observe=observe)
@@ -230,7 +230,7 @@ def _track_many(
     weights.require_models(request.config)
     check_unchanged(jobs, request)
     output.mkdir(parents=True, exist_ok=True)
-    stopping = _StopOnSignal(quiet, "Stopping: what is under way is interrupted; the same command goes on with it.")
+    stopping = StopOnSignal(quiet, "Stopping: what is under way is interrupted; the same command goes on with it.")
     with stopping, Board(len(jobs), quiet=quiet) as board:
         outcomes = run_jobs(jobs, request, workers, stop=stopping, on_tick=board)
     code = summarise(outcomes, len(jobs), output, quiet=quiet)
@@ -301,7 +301,7 @@ def _model(asked_for: dict[str, Any]) -> Literal["lite", "paper"]:
     return next(iter(models.values()), "lite")
 
 
-class _StopOnSignal:
+class StopOnSignal:
     """Turns the first Ctrl-C (or SIGTERM) into a request to finish; the second one interrupts at once."""
 
     def __init__(self, quiet: bool, message: str = STOPPING) -> None:
@@ -310,7 +310,7 @@ class _StopOnSignal:
     def __call__(self) -> bool:
         return self._stop
 
-    def __enter__(self) -> _StopOnSignal:
+    def __enter__(self) -> StopOnSignal:
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 

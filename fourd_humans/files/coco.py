@@ -17,6 +17,8 @@ from fourd_humans.people import Float
 
 PERSON = 1  # of COCO's category ids
 COCO_KEYPOINTS = 17
+CONFIDENT = 0.3  # score of keypoints that a box is put around, where the file has none
+BOX_MARGIN = 0.08  # of that box, over the longer side: heads, hands and feet reach beyond the keypoints
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read_coco(path: Path) -> BoxFile:
     repaired = clipped = 0
     for number, entry in enumerate(file.annotations):
         where = f"{path}, {'result' if images is None else 'annotation'} {number}"
-        if "image_id" not in entry or "bbox" not in entry:
+        if "image_id" not in entry or not ("bbox" in entry or entry.get("keypoints")):
             raise FourDHumansError(f"{where} has no 'image_id' and 'bbox'")
         person, was_inverted, was_clipped = _coco_person(entry, people, where)
         repaired += was_inverted
@@ -122,7 +124,8 @@ def _place(image_id: Any, places: Mapping[Any, _Place] | None, where: str) -> _P
 
 def _coco_person(entry: dict[str, Any], people: set[int], where: str) -> tuple[AnnotatedBox, bool, bool]:
     """With whether the box had to be turned round and the score to be clipped."""
-    bbox = entry["bbox"]
+    keypoints = _keypoints(entry.get("keypoints"), "score" not in entry, where)
+    bbox = entry["bbox"] if "bbox" in entry else _box_of(keypoints)
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise FourDHumansError(f"{where}: its bbox is not [left, top, width, height]")
     box, was_inverted = corners_of(bbox, where)
@@ -139,7 +142,7 @@ def _coco_person(entry: dict[str, Any], people: set[int], where: str) -> tuple[A
         box,
         score,
         None if identity is None else whole_in(identity, where, "track_id"),
-        _keypoints(entry.get("keypoints"), "score" not in entry, where),
+        keypoints,
         refused=refused,
     )
     return person, was_inverted, score != given
@@ -155,6 +158,17 @@ def _keypoints(values: Any, annotated: bool, where: str) -> Float | None:
     if annotated:
         keypoints[:, 2] = keypoints[:, 2] > 0
     return keypoints if keypoints[:, 2].any() else None
+
+
+def _box_of(keypoints: Float | None) -> list[float]:
+    """[left, top, width, height] around keypoints, for results without boxes, which some pose estimators write; without
+    area where no keypoint is confident."""
+    seen = np.zeros((0, 2)) if keypoints is None else keypoints[keypoints[:, 2] >= CONFIDENT, :2].astype(float)
+    if not len(seen):
+        return [0.0, 0.0, 0.0, 0.0]
+    low, high = seen.min(0), seen.max(0)
+    margin = BOX_MARGIN * float((high - low).max())
+    return [*(low - margin).tolist(), *(high - low + 2 * margin).tolist()]
 
 
 def _person_categories(categories: Sequence[Mapping[str, Any]], path: Path) -> set[int]:

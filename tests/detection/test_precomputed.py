@@ -260,3 +260,15 @@ def test_three_hundred_people_in_a_frame(tmp_path):
     lines = [f"1,{i},{i % 20 * 10},{i // 20 * 6},10,6" for i in range(300)]
     (found,) = PrecomputedDetections(mot(tmp_path, *lines))([video_frame(0)])
     assert len(found) == 300
+
+
+def test_coco_results_without_boxes_have_those_of_their_keypoints(tmp_path):
+    points = [[20 + 2 * i, 30 + i, 0.9] for i in range(17)]
+    points[3] = [150, 90, 0.1]  # not confident
+    entries = [
+        {"image_id": 0, "category_id": 1, "keypoints": np.ravel(points).tolist(), "score": 0.7},
+        {"image_id": 0, "category_id": 1, "keypoints": [5, 5, 0.1] * 17, "score": 0.2},
+    ]
+    (found,) = PrecomputedDetections(coco(tmp_path, entries))([video_frame(0)])
+    np.testing.assert_allclose(found.boxes, [[20 - 2.56, 30 - 2.56, 52 + 2.56, 46 + 2.56]], rtol=1e-6)
+    assert [person.reason for person in found.rejected] == ["box outside the frame or without area"]
