@@ -390,7 +390,9 @@ class _Drawing:
             raise FourDHumansError(f"the video could not be rendered: {self._error}") from self._error
 
     def _run(self) -> None:
-        frames = chain(self._earlier, iter(self._queue.get, None))
+        drawn = self._writer.last_time  # which may be later than where tracking goes on
+        taken = chain(self._earlier, iter(self._queue.get, None))
+        frames = (frame for frame in taken if drawn is None or frame.time > drawn)
         try:
             with self._writer:
                 first = next(frames, None)

@@ -118,6 +118,16 @@ def test_a_run_that_was_killed_while_drawing(video, tmp_path, pipeline, often, m
         assert {path.name for path in folder.iterdir()} == {"squares.pkl", "squares.mp4"}
 
 
+def test_a_video_that_is_ahead_of_what_was_saved_has_no_picture_twice(video, tmp_path, pipeline, often, monkeypatch):
+    monkeypatch.setattr("fourd_humans.video.writer.FRAGMENT", 0.3)
+    monkeypatch.setattr(pipeline, "refine", None)
+    first, _, folder = snapshots(video, tmp_path, pipeline, every=29, render=True)
+    shutil.copy(first / "squares.pkl.state", folder / "squares.pkl.state")
+    track(video, folder, pipeline=pipeline, resume=True, render=True)
+    assert_same(folder, tmp_path / "whole")
+    assert pictures_in(folder) == FRAMES
+
+
 def test_a_run_that_was_killed_when_only_its_video_was_not_done(video, tmp_path, pipeline, squares, monkeypatch):
     close, draw = ResultWriter.close, Renderer.draw
 
