@@ -3,7 +3,7 @@
     python benchmarks/batch.py kill demo_videos/walk.mp4 --times 50     # kill -9 at random moments, then go on
     python benchmarks/batch.py many demo_videos --seconds 300           # 40 videos, a worker killed every 20 s
     python benchmarks/batch.py speed demo_videos/walk.mp4               # 2 workers, one video split, Ray
-    python benchmarks/batch.py soak demo_videos/walk.mp4 --frames 36000 # memory over an hour of video
+    python benchmarks/batch.py soak demo_videos/walk.mp4 --frames 36000 # memory over an hour of video; --plot FILE
 
 Videos are cut and reduced to 320x180 first. Each prints its figures as JSON, and writes them to --output.
 """
@@ -15,14 +15,16 @@ import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -44,15 +46,14 @@ COMMAND = [sys.executable, "-m", "fourd_humans"]
 
 def pictures(video: Path, start: int = 0) -> Iterator[NDArray[np.uint8]]:
     """The pictures of a video from a frame on, forwards and backwards and so on for ever, 320x180."""
-    frames = [frame for frame in open_source(video, start) if isinstance(frame, Frame)]
-    small = [np.asarray(cv2.resize(f.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8) for f in frames]
+    small = _small(video)[start:]
     return cycle([*small, *small[-2:0:-1]])
 
 
-def last_picture(video: Path) -> NDArray[np.uint8]:
-    """The last picture of a video, 320x180."""
-    last = deque((frame for frame in open_source(video) if isinstance(frame, Frame)), maxlen=1).pop()
-    return np.asarray(cv2.resize(last.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+@cache
+def _small(video: Path) -> list[NDArray[np.uint8]]:
+    frames = (frame for frame in open_source(video) if isinstance(frame, Frame))
+    return [np.asarray(cv2.resize(f.image, SIZE, interpolation=cv2.INTER_AREA), np.uint8) for f in frames]
 
 
 def write(path: Path, images: Iterator[NDArray[np.uint8]], frames: int, rate: int) -> Path:
@@ -84,15 +85,18 @@ def first_difference(a: Any, b: Any, where: str = "") -> str | None:
 
 
 def difference(one: Path, other: Path) -> dict[str, Any]:
-    """Whether identities are the same, and the largest difference of poses, cameras and joints."""
+    """Whether identities are the same, and the largest difference of boxes, SMPL parameters, cameras and joints."""
     a, b = joblib.load(one), joblib.load(other)
     identities = list(a) == list(b) and all(a[key]["tid"] == b[key]["tid"] for key in a)
-    largest = 0.0
+    largest, people = 0.0, 0
     for key in a if identities else ():
-        for field in ("pose", "camera", "3d_joints", "bbox"):
+        people += len(a[key]["tid"])
+        for x, y in zip(a[key]["smpl"], b[key]["smpl"], strict=True):
+            largest = max(largest, *(float(np.abs(x[name] - y[name]).max()) for name in x))
+        for field in ("pose", "camera", "3d_joints", "2d_joints", "bbox"):
             for x, y in zip(a[key][field], b[key][field], strict=True):
                 largest = max(largest, float(np.abs(np.asarray(x, float) - y).max() / max(np.abs(x).max(), 1)))
-    return {"identities": identities, "difference": largest}
+    return {"identities": identities, "people": people, "difference": largest}
 
 
 def kill(video: Path, work: Path, times: int, frames: int) -> dict[str, Any]:
@@ -241,32 +245,37 @@ def _kill(record: Record) -> bool:
 
 
 def speed(video: Path, work: Path, frames: int, ray: bool) -> dict[str, Any]:
-    """Seconds from the first frame to the last, as each record says, and of the whole command."""
+    """Seconds of the whole command, from the first job's beginning to the last one's end, and of processor time.
+
+    The processor time is that of all processes but Ray's own.
+    """
     for number in range(4):
         write(work / "in" / f"{number}.mp4", pictures(video, 20 * number), frames, 30)
     one = str(work / "in" / "0.mp4")
     ways = {
-        "4 videos, 1 worker": [str(work / "in"), "--jobs", "1"],
-        "4 videos, 2 workers": [str(work / "in"), "--jobs", "2"],
         "1 video, 1 process": [one],
         "1 video, 2 workers": [one, "--jobs", "2"],
+        "4 videos, 1 worker": [str(work / "in"), "--jobs", "1"],
+        "4 videos, 2 workers": [str(work / "in"), "--jobs", "2"],
     }
     if ray:
         ways["4 videos, Ray, 2 workers"] = [str(work / "in"), "--ray", "local", "--jobs", "2"]
         ways["1 video, Ray, 2 workers"] = [one, "--ray", "local", "--jobs", "2"]
     figures: dict[str, Any] = {}
     for number, (way, options) in enumerate(ways.items()):
-        begin = time.monotonic()
+        begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         output = work / f"out{number}"
         subprocess.run([*COMMAND, "track", *options, "--output", str(output), "--quiet"], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         records = list(find_records(output).values())
         ended = max(record.ended or 0 for record in records)
         figures[way] = {
             "seconds": round(time.monotonic() - begin, 1),
             "at work": round(ended - min(record.began for record in records), 1),
+            "processor": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         }
-        if way.startswith("1 video, ") and way != "1 video, 1 process":
-            figures[way] |= difference(work / "out2" / "0.pkl", output / "0.pkl")
+        if way.startswith("1 video, ") and number:
+            figures[way] |= difference(work / "out0" / "0.pkl", output / "0.pkl")
         print(json.dumps({way: figures[way]}), file=sys.stderr, flush=True)
     return figures
 
@@ -278,7 +287,7 @@ def soak(video: Path, work: Path, frames: int, render: bool) -> dict[str, Any]:
     nobody is, for 3 to 24 seconds.
     """
     images = pictures(video)
-    nobody = last_picture(video)
+    nobody = _small(video)[-1]
 
     def scenes() -> Iterator[NDArray[np.uint8]]:
         rng = random.Random(0)
@@ -314,6 +323,21 @@ def soak(video: Path, work: Path, frames: int, render: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def plot(figures: dict[str, Any], path: Path) -> None:
+    """The memory of `soak` over the frames."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    frames, resident = np.array([(done, size) for _, done, size in figures["samples"] if done]).T
+    tenth = figures["after a tenth"]
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    axes.plot(frames, resident, linewidth=1, label="resident memory")
+    axes.axhspan(tenth, tenth + 50, alpha=0.15, label="50 MB above that after a tenth")
+    axes.set(xlabel="frames", ylabel="MB", ylim=(0, 1.2 * max(resident)), xlim=(0, figures["frames"]))
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=100)
+
+
 def _resident(pid: int) -> float:
     """Megabytes of memory that a process takes."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
@@ -331,6 +355,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="how long workers are killed for")
     parser.add_argument("--every", type=float, default=20)
     parser.add_argument("--ray", action="store_true", help="speed: of a Ray cluster, too")
+    parser.add_argument("--plot", type=Path, help="soak: a picture of the memory")
     parser.add_argument("--render", action="store_true", help="soak: draw the video, too")
     a = parser.parse_args()
     if a.what == "run":
@@ -346,6 +371,8 @@ def main() -> None:
             figures = speed(a.video, work, a.frames or 150, a.ray)
         else:
             figures = soak(a.video, work, a.frames or 36_000, a.render)
+            if a.plot:
+                plot(figures, a.plot)
     print(json.dumps(figures, indent=1))
     if a.output:
         a.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

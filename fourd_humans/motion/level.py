@@ -65,8 +65,11 @@ def level_scene(tracklets: Tracklets, body_model: BodyModel, mode: LevelMode = "
     if mode == "none":
         return LevelScene(tracklets, rotations, heights, [])
     frames, notes = list(tracklets.frames), []
+    indices = np.array([frame.index for frame in frames], np.int64)
+    order = np.argsort(indices, kind="stable")
     for shot in tracklets.shots or [Shot(frames[0].index, frames[-1].index)] if count else []:
-        places = [i for i, frame in enumerate(frames) if shot.first_frame <= frame.index <= shot.last_frame]
+        begin, end = np.searchsorted(indices[order], (shot.first_frame, shot.last_frame + 1))
+        places = order[begin:end].tolist()
         up, note = _up(shot, mode)
         if note:
             notes.append(note)
