@@ -158,7 +158,11 @@ def is_done(job: Job, request: Request) -> bool:
 
 
 def check_unchanged(jobs: Sequence[Job], request: Request) -> None:
-    """Raises: UsageError where a job was done with other settings, weights or input, and may not be done again."""
+    """Raises: UsageError where a rendered video would replace its source, or where a job was done with other settings,
+    weights or input, and may not be done again."""
+    for job in jobs if request.render else ():
+        if job.file(job.source.suffix).resolve() == job.source.resolve() and job.source.suffix in (".mp4", ".jpg"):
+            raise UsageError(f"{job.source} would be replaced by its rendered video; choose another --output folder")
     if request.overwrite:
         return
     changed: list[str] = []

@@ -74,6 +74,14 @@ def test_other_settings_or_another_input_are_refused(job):
     assert read_record(job.file(".json")).frames == 12, "what is there stays"
 
 
+def test_a_rendered_video_does_not_replace_its_source(tmp_path):
+    write_squares(tmp_path / "a.mp4", 4)
+    jobs = find_jobs([tmp_path / "a.mp4"], tmp_path)
+    with pytest.raises(UsageError, match="would be replaced by its rendered video"):
+        check_unchanged(jobs, Request(CONFIG, render=True, overwrite=True))
+    check_unchanged(jobs, Request(CONFIG))
+
+
 def test_the_device_and_what_is_not_drawn_change_nothing(job):
     do(job)
     other = apply_settings(CONFIG, ["device=cpu", "render.alpha=0.5"])
