@@ -50,8 +50,8 @@ MIN_FRAMES = 3  # of a person
 MIN_FORWARD = 0.1  # cosine from the optical axis up to which points are used
 # So that neither memory nor the fit grows with the length of a shot, which may be hours of a street:
 MAX_OBSERVATIONS = 512  # of one person, thinned evenly where there are more
-MAX_IN_ALL = 8192  # of everybody; where there are more, those of the people who were seen longest are kept, and
-MAX_PEOPLE = 64  # that many people
+MAX_IN_ALL = 2048  # of everybody; where there are more, those of the people who were seen longest are kept, and
+MAX_PEOPLE = 32  # that many people
 STEP = 1 / 3  # seconds within which frames of one walk tell nothing new
 MAX_STEPS = 3.0  # that one person counts for, so that nobody outweighs all others
 BODY_STD = math.radians(9)  # of the direction of one person's body, over all frames

@@ -132,7 +132,7 @@ def test_stopping_ends_what_is_under_way(folders):
     write_squares(folders[0] / "b.mp4", 8)
 
     def stop():
-        return any(record.frames for record in find_records(folders[1]).values())
+        return any(record.state == "running" for record in find_records(folders[1]).values())
 
     outcomes = run(folders, local_workers(1), stop=stop)
     assert {name: outcome.state for name, outcome in outcomes.items()} == {"a": "interrupted"}
