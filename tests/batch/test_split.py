@@ -115,6 +115,25 @@ def test_stopping_keeps_what_is_under_way(tmp_path, pipeline):
     assert 0 < len(done) <= 3 * BATCHES * pipeline.batch_size((80, 160)) + 80  # which refinement waits for
 
 
+def test_ranges_go_in_turn_to_the_devices(video, pipeline):
+    """Two GPUs, in name: what their workers are told to use is noted, and the work is done here."""
+    used = []
+
+    class OnDevice(ThreadWorker):
+        def __init__(self, device):
+            super().__init__(device)
+            self.device = device
+
+        def submit(self, function, part, first, until, config, make):
+            used.append((first, config.device))
+            return super().submit(function, part, first, until, CONFIG, make)
+
+    source = open_source(video)
+    frames = list(observer([OnDevice("cuda:0"), OnDevice("cuda:1")], video)(pipeline, source, after=None))
+    assert [item.frame.index for item in frames] == list(range(FRAMES))
+    assert [device for _, device in sorted(used)][:4] == ["cuda:0", "cuda:1"] * 2
+
+
 def test_textures_are_packed_without_loss():
     rng = np.random.default_rng(0)
     texture = np.zeros((3, 4, 256, 256), np.float32)
