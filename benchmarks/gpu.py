@@ -66,7 +66,10 @@ from fourd_humans.video.frames import Source
 ROOT = Path(__file__).parents[1]
 PEOPLE = (1, 3, 10)
 SECONDS = 420  # after which nothing new is begun
-SMALL_DETECTOR = {"width": 32, "depth": 2, "heads": 2, "window_blocks": (0,), "image_size": 128, "channels": 16}
+SMALL_DETECTOR = {
+    "width": 32, "depth": 2, "heads": 2, "window_blocks": (0,), "image_size": 128, "channels": 8,
+    "box_convolutions": (8,), "box_hidden": 16, "mask_convolutions": (8,),
+}  # fmt: skip
 SMALL_RECOVERY = {"encoder_dim": 64, "encoder_depth": 2, "encoder_heads": 4, "decoder_dim": 64, "decoder_depth": 1}
 
 
@@ -152,7 +155,8 @@ def our_chain(networks: Networks, scene: Scene, device: str, folder: Path) -> Ca
     pipeline = Pipeline(config, detector=detect, recovery=recovery)
     pipeline.share_on = torch.device(device) if device.startswith("cuda") else None
     pipeline.appearance = stages.make_appearance(config, pipeline.body_model, torch.device(device))
-    pipeline.texture_distance = EncoderDistance(TextureEncoder(), device)
+    if not networks.small:
+        pipeline.texture_distance = EncoderDistance(TextureEncoder(), device)
     renderer = stages.make_renderer(config, pipeline.body_model)
 
     def run(scene: Scene) -> dict[str, float]:
@@ -191,7 +195,8 @@ def straightforward_chain(
     )
     recover.sizes = ()
     pipeline = Pipeline(config, observing=False)
-    pipeline.texture_distance = EncoderDistance(TextureEncoder(), device, batch_size=1)
+    if not networks.small:
+        pipeline.texture_distance = EncoderDistance(TextureEncoder(), device, batch_size=1)
     appearance = stages.make_appearance(config, pipeline.body_model, torch.device("cpu"))
     renderer = stages.make_renderer(config, pipeline.body_model)
 
@@ -410,7 +415,7 @@ def measure_chain(
 ) -> dict[str, Any]:
     """By number of people; where `peak` is given, with the share of it that is used and how busy the GPU is."""
     what = "straightforward chain" if peak is None else "our chain"
-    section(f"{what}: first run", lambda: run(Scene(3, networks.frame_size, 12 if peak else 2)))
+    section(f"{what}: first run", lambda: run(Scene(3, networks.frame_size, 2 if options.small or not peak else 12)))
     results = {}
     for people in options.people:
         scene = Scene(people, networks.frame_size, count)
