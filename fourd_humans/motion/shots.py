@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,9 @@ class _Current:
         if len(known) < MIN_KNOWN * len(self.homographies):
             return ("moving" if known else "unknown"), []
         steps = [_largest_move(homography, self.size) for homography in known]
-        whole = np.linalg.multi_dot([np.eye(3), *known[::-1], np.eye(3)])
+        whole = reduce(
+            np.matmul, known[::-1]
+        )  # multi_dot looks for the best order, which takes the cube of their number
         if np.median(steps) < STILL and max(_largest_move(whole, self.size), max(steps)) < STILL_IN_ALL:
             return "static", []
         if self.camera is None:

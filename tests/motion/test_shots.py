@@ -1,5 +1,8 @@
 """Shots: cuts, camera motion, and gravity in the first frame's directions of a camera that rotates."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from demo_scene.scene import FOCAL_SHARE
@@ -41,6 +44,18 @@ def test_a_static_camera(frames):
     (shot,) = shots_of(frames, {12: jitter, 24: np.linalg.inv(jitter), 36: np.eye(3), 48: jitter})
     assert (shot.first_frame, shot.last_frame, shot.camera_motion, shot.rotations) == (0, 59, "static", ())
     assert degrees_apart(shot.gravity.up, true_up(10, 0)) < 3
+
+
+def test_an_hour_of_one_camera_takes_seconds(frames):
+    estimator = ShotEstimator()
+    for index in range(3000):
+        frame = replace(frames[index % 60], index=12 * index)
+        frame.camera_homography = np.eye(3)
+        estimator.update(frame)
+    begin = time.process_time()
+    (shot,) = estimator.finish()
+    assert shot.camera_motion == "static"
+    assert time.process_time() - begin < 10, "multi_dot would take hours"
 
 
 def test_a_rotating_camera_and_gravity_in_its_first_frame():
