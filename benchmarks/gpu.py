@@ -317,9 +317,8 @@ def differences(networks: Networks, device: str) -> dict[str, dict[str, float]]:
     for name, dtype in kinds.items():
         ours, found = answers(torch.device(device).type, dtype)
         relative = [((a - b).abs().mean() / b.abs().mean()).item() for a, b in zip(ours, features, strict=True)]
-        turned = exact.body_pose.mT @ found.body_pose.cpu()
-        cosine = (turned.diagonal(dim1=-2, dim2=-1).sum(-1).double() - 1) / 2
-        angle = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+        distance = (exact.body_pose - found.body_pose.cpu()).flatten(-2).norm(dim=-1)  # 2 √2 sin(angle / 2)
+        angle = torch.rad2deg(2 * torch.arcsin((distance / 8**0.5).clamp(max=1)))
         joints = 1000 * (found.joints.cpu() - exact.joints).norm(dim=-1)
         camera = (found.camera_crop.cpu() - exact.camera_crop).abs()
         result[name] = {"features": max(relative)} | {
