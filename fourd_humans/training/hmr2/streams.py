@@ -27,6 +27,7 @@ from fourd_humans.training.hmr2.tars import Sample
 log = logging.getLogger(__name__)
 
 BUFFER = 1000  # people that are shuffled; they are kept as compressed pictures
+FIRST = 100  # of them are there when the first one is taken, so that an epoch begins soon
 Person = tuple[Sample, PersonAnnotation]
 
 
@@ -74,7 +75,7 @@ class TrainingCrops(IterableDataset[dict[str, Any]]):
         """The crops of one stream."""
         state = np.random.SeedSequence([self.seed, self.epoch, number]).generate_state(3).tolist()
         people = mixed(self.data_sets, self.filters, np.random.default_rng(state[0]))
-        shuffle = webdataset.shuffle(self.buffer, initial=self.buffer, rng=random.Random(state[1]))
+        shuffle = webdataset.shuffle(self.buffer, initial=min(self.buffer, FIRST), rng=random.Random(state[1]))
         generators = Generators(state[2])
         for sample, person in shuffle(people):
             draw = draw_augmentation(self.augmentation, generators)
