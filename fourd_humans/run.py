@@ -9,8 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from queue import Queue
@@ -30,7 +29,7 @@ from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.geometry.camera import Intrinsics, frame_intrinsics
 from fourd_humans.motion.level import LevelMode, level_scene
 from fourd_humans.motion.shots import ShotEstimator
-from fourd_humans.people import Frame, Shot, TrackedFrame
+from fourd_humans.people import Shot, TrackedFrame
 from fourd_humans.pipeline import ObservedFrame, Pipeline
 from fourd_humans.rendering.renderer import Renderer
 from fourd_humans.rendering.video import open_writer, render_video, rendered_suffix
@@ -243,13 +242,10 @@ def draw(
         for note in levelled.notes:
             log.warning("%s", note)
         level_frames = {frame.index: frame for frame in levelled.tracklets}
-    first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if resume else None
-    with open_writer(source, path, renderer.output_size(source.size), quality, resume_at=first) as video:
-        kept = video.last_time
-        frames = [frame for frame in tracklets if kept is None or frame.time > kept]
+    with open_writer(source, path, renderer.output_size(source.size), quality, resume=resume) as video:
         return render_video(
-            replace(source, read=partial(source.read, frames[0].index)) if kept is not None and frames else source,
-            frames,
+            source,
+            tracklets,
             video,
             lambda image, frame: renderer.draw(image, frame, texts.get(frame.index), level_frames.get(frame.index)),
         )
@@ -368,8 +364,8 @@ class _Drawing:
         self._source, self._renderer = source, renderer
         self._queue: Queue[TrackedFrame | None] = Queue(FRAMES_WAITING)
         self._error: Exception | None = None
-        first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if results else None
-        self._writer = open_writer(source, path, renderer.output_size(source.size), quality, resume_at=first)
+        size, resume = renderer.output_size(source.size), results is not None
+        self._writer = open_writer(source, path, size, quality, resume=resume)
         self._earlier: list[TrackedFrame] = []
         if results is not None:
             self._earlier = load_frames(partial_of(results), after=self._writer.last_time)
@@ -390,15 +386,10 @@ class _Drawing:
             raise FourDHumansError(f"the video could not be rendered: {self._error}") from self._error
 
     def _run(self) -> None:
-        drawn = self._writer.last_time  # which may be later than where tracking goes on
-        taken = chain(self._earlier, iter(self._queue.get, None))
-        frames = (frame for frame in taken if drawn is None or frame.time > drawn)
+        frames = chain(self._earlier, iter(self._queue.get, None))
         try:
             with self._writer:
-                first = next(frames, None)
-                if first is not None:
-                    source = replace(self._source, read=partial(self._source.read, first.index))
-                    render_video(source, chain([first], frames), self._writer, self._draw)
+                render_video(self._source, frames, self._writer, self._draw)
         except Exception as error:
             log.warning("rendering has stopped, tracking goes on: %s", error)
             self._error = error

@@ -177,7 +177,7 @@ class Tracklets:
         """
         columns = self.to_numpy()
         rotations = np.concatenate([columns["global_orient"], columns["body_pose"]], axis=1)
-        vectors = _axis_angle(rotations.reshape(-1, 3, 3)).reshape(-1, 72)
+        vectors = axis_angle(rotations)
         return {
             "frame": columns["frame"],
             "id": columns["id"],
@@ -231,8 +231,9 @@ def _rows(frame: TrackedFrame, chosen: NDArray[np.bool_]) -> TrackedFrame:
     )
 
 
-def _axis_angle(matrices: NDArray[np.floating]) -> Float:
-    """(N, 3, 3) rotations as (N, 3) vectors."""
-    if not len(matrices):
-        return np.zeros((0, 3), np.float32)
-    return Rotation.from_matrix(matrices).as_rotvec().astype(np.float32)
+def axis_angle(matrices: NDArray[np.floating]) -> Float:
+    """(N, J, 3, 3) rotations as (N, 3 J) vectors, axis times angle in radians, joint after joint."""
+    count, joints = matrices.shape[:2]
+    if not count:
+        return np.zeros((0, 3 * joints), np.float32)
+    return Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(count, -1).astype(np.float32)

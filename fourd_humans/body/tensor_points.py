@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.body.points import NUM_ROTATIONS, BodyPoints
+from fourd_humans.geometry.rotations import cross_matrix
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,5 @@ class TensorBodyPoints:
         by_betas = by_betas + torch.einsum("kj,njcb->nkcb", self.mass, placed_shape)
         # A joint rotates all that it carries about itself, around its parent's axes: axis × arm = −[arm]× axis.
         arm = torch.einsum("ja,nkjc->nkac", self.above, carried) - (self.mass @ self.above)[..., None] * placed[:, None]
-        by_rotation = -_cross_matrix(arm) @ axes[:, None]
+        by_rotation = -cross_matrix(arm) @ axes[:, None]
         return PosedTensors(carried.sum(2), by_rotation.transpose(2, 3).flatten(3), by_betas)
-
-
-def _cross_matrix(vectors: Tensor) -> Tensor:
-    """(…, 3) -> (…, 3, 3) matrices that take w to v × w."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,7 @@ def render(
 
     opened = open_source(source)
     output = output or results.with_suffix(rendered_suffix(opened))
-    if output.exists() and output.resolve() in (results.resolve(), source.resolve()):
-        raise UsageError(f"{output} is an input; choose another file with --output")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")
+    check_output(output, (results, source), overwrite)
 
     from fourd_humans import checkpoints, stages
     from fourd_humans.actions.formats import read_labels, texts_by_frame
@@ -94,3 +92,11 @@ def render(
     )
     if not quiet:
         click.echo(f"{output}: {count} frames" + ("" if tracklets.complete else "; the results end early"))
+
+
+def check_output(output: Path, inputs: Iterable[Path], overwrite: bool) -> None:
+    """Raises: UsageError where the file to write is one of the inputs, or exists and may not be replaced."""
+    if output.exists() and output.resolve() in [path.resolve() for path in inputs]:
+        raise UsageError(f"{output} is an input; choose another file with --output")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import click
 
 from fourd_humans.cli.export import numbers
+from fourd_humans.cli.render import check_output
 from fourd_humans.cli.track import LEVEL_HELP
 from fourd_humans.config import default_config, merge
 from fourd_humans.errors import UsageError
@@ -81,11 +82,7 @@ def view(
     if serve and ctx.get_parameter_source("output") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("--serve writes no page: leave out --output")
     if not serve:
-        inputs = [path.resolve() for path in (results, source, actions_file) if path is not None]
-        if output.exists() and output.resolve() in inputs:
-            raise UsageError(f"{output} is an input; choose another file with --output")
-        if output.exists() and not overwrite:
-            raise UsageError(f"{output} exists; use --overwrite to replace it, or another --output")
+        check_output(output, [path for path in (results, source, actions_file) if path is not None], overwrite)
     ids = numbers("--people", people)
 
     from fourd_humans.actions.formats import read_labels, texts_by_frame

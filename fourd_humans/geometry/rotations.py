@@ -12,12 +12,17 @@ from torch import Tensor
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """Rodrigues' formula: (..., 3) radians along the axis -> (..., 3, 3). Exact and smooth at zero."""
     angle = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None]
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    cross = cross_matrix(axis_angle)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     # torch.sinc is sin(πx)/πx: the factors are sin(a)/a and (1 − cos a)/a² = sin²(a/2)/(2 (a/2)²)
     return identity + torch.sinc(angle / math.pi) * cross + 0.5 * torch.sinc(angle / math.tau) ** 2 * cross @ cross
+
+
+def cross_matrix(vectors: Tensor) -> Tensor:
+    """(..., 3) vectors v -> (..., 3, 3) matrices that take w to v × w."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:

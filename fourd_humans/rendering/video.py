@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +31,17 @@ def rendered_suffix(source: Source) -> str:
 
 
 def open_writer(
-    source: Source, path: Path, size: tuple[int, int], quality: int, resume_at: float | None = None
+    source: Source, path: Path, size: tuple[int, int], quality: int, *, resume: bool = False
 ) -> VideoWriter | ImageWriter:
     """What writes the pictures of `source`, (height, width) each, into `path`; see `VideoWriter`.
 
+    resume: keep what there is of a video of the same source that was begun.
     Raises: UsageError where `path` names a picture and the source is more than one.
     """
     if path.suffix.lower() not in WRITTEN_SUFFIXES:
         audio = source.path if source.has_audio else None
-        return VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality, resume_at=resume_at)
+        first = next((frame.time for frame in source if isinstance(frame, Frame)), None) if resume else None
+        return VideoWriter(path, source.frame_rate, size, audio_from=audio, quality=quality, resume_at=first)
     if not source.is_image:
         raise UsageError(f"{path} would be a picture, but {source.path} has many frames; give a name that ends in .mp4")
     return ImageWriter(path)
@@ -47,10 +52,18 @@ def render_video(source: Source, frames: Iterable[TrackedFrame], writer: VideoWr
 
     Reading, drawing and writing each have a thread, with a few pictures between them, however long the video is.
     `frames` is asked for the next one only when there is room for it, so it may come from work that is still going on.
-    A frame whose picture cannot be read is left out: the one before stays in view for its time.
+    A frame whose picture cannot be read is left out: the one before stays in view for its time. So are frames that the
+    writer has kept of an earlier run.
 
     Raises: FourDHumansError where the source has no frame with such a number, or one of another size.
     """
+    kept = writer.last_time
+    if kept is not None:
+        rest = (frame for frame in frames if frame.time > kept)
+        first = next(rest, None)
+        if first is None:
+            return 0
+        source, frames = replace(source, read=partial(source.read, first.index)), chain([first], rest)
     count = 0
     drawn = read_ahead(_drawn(source, frames, draw), AHEAD)
     try:

@@ -35,6 +35,8 @@ def source_of(count, bad=(), size=SIZE):
 class Recorder:
     """Takes the place of the writer."""
 
+    last_time = None
+
     def __init__(self):
         self.images, self.times = [], []
 
@@ -91,6 +93,8 @@ def test_it_keeps_few_pictures_at_once(body_model, tracked):
 
 def test_an_error_of_the_writer_ends_it(body_model, tracked):
     class Full:
+        last_time = None
+
         def write(self, image, time):
             raise FourDHumansError("disk full")
 

@@ -110,10 +110,10 @@ class ViTDet(nn.Module):
             (scores <= 0)[..., None], 0
         )
         found = wanted[best % len(wanted)]
-        kept, settled = suppress(boxes, nms_threshold, found, rounds)
+        kept, nms_certain = suppress(boxes, nms_threshold, found, rounds)
         scores, best = scores.masked_fill(~kept, 0).topk(min(max_detections, scores.shape[1]))
         boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
-        return Instances(boxes, scores, found.gather(1, best), certain & settled)
+        return Instances(boxes, scores, found.gather(1, best), certain & nms_certain)
 
     def masks(self, features: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor:
         """Probabilities (R, 28, 28) of what lies in boxes (R, 4) belonging to an object of the class (R,).

@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from fourd_humans.geometry.boxes import intersection_over_union
 from fourd_humans.people import Bodies, Detections, Float
+from fourd_humans.tracklets import axis_angle
 from fourd_humans.training.pose_histogram import PoseHistogram
 from fourd_humans.training.pseudo_gt.people import PeopleFit
 
@@ -103,14 +103,6 @@ def judge_fits(
         (betas > settings.max_beta, LARGE_BETAS),
         (improbable, IMPROBABLE),
     )
-
-
-def axis_angle(rotations: Float) -> Float:
-    """(N, J, 3, 3) as (N, 3 J)."""
-    if not len(rotations):
-        return np.zeros((0, 3 * rotations.shape[1]), np.float32)
-    vectors = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
-    return vectors.reshape(len(rotations), -1).astype(np.float32)
 
 
 def _first(count: int, *tests: tuple[NDArray[np.bool_], str]) -> Reasons:

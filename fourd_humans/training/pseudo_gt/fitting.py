@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fourd_humans.body.joint_limits import POSE_MAX, POSE_MEAN, POSE_MIN, POSE_STD
 from fourd_humans.body.tensor_points import TensorBodyPoints
-from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, nearest_rotation
+from fourd_humans.geometry.rotations import axis_angle_to_matrix, cross_matrix, matrix_to_axis_angle, nearest_rotation
 
 ROOT, POSE, BETAS, TRANSLATION = slice(0, 3), slice(3, 72), slice(72, 82), slice(82, 85)
 NUM_PARAMETERS = TRANSLATION.stop
@@ -235,9 +235,7 @@ def _moved(bodies: FittedBodies, step: Tensor) -> FittedBodies:
 def _inverse_left_jacobian(vectors: Tensor) -> Tensor:
     """(…, 3, 3) by how much a rotation vector (…, 3) changes by a small rotation from the left."""
     angle = torch.linalg.vector_norm(vectors, dim=-1)[..., None, None]
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    cross = cross_matrix(vectors)
     half = (angle / 2).clamp(min=1e-4)
     factor = (1 - half / half.tan()) / (2 * half) ** 2
     return torch.eye(3, dtype=vectors.dtype, device=vectors.device) - cross / 2 + factor * cross @ cross

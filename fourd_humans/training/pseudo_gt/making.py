@@ -20,6 +20,7 @@ from fourd_humans.config import Config, apply_settings
 from fourd_humans.errors import UsageError
 from fourd_humans.people import Bodies, Detections, Frame, Rejected
 from fourd_humans.pipeline import one_thread_in_torch
+from fourd_humans.tracklets import axis_angle
 from fourd_humans.training.hmr2.annotations import PersonAnnotation, coco_keypoints, from_box
 from fourd_humans.training.hmr2.tars import TarWriter
 from fourd_humans.training.pose_histogram import PoseHistogram
@@ -27,7 +28,6 @@ from fourd_humans.training.pseudo_gt.filters import (
     POSE_REASONS,
     FilterSettings,
     Reasons,
-    axis_angle,
     judge_detections,
     judge_fits,
 )

@@ -4,20 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_hmr2 import SMALL
 
 from fourd_humans.recovery.hmr2.model import HMR2
 
 DATA = Path(__file__).parents[2] / "data"
-SMALL = {
-    "encoder_dim": 64,
-    "encoder_depth": 3,
-    "encoder_heads": 4,
-    "decoder_dim": 40,
-    "decoder_depth": 2,
-    "decoder_heads": 2,
-    "decoder_dim_head": 16,
-    "decoder_mlp_dim": 48,
-}
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_hmr2 import SMALL
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.errors import FourDHumansError
@@ -16,16 +17,6 @@ from fourd_humans.recovery.hmr2.discriminator import Discriminator
 from fourd_humans.recovery.hmr2.model import HMR2
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[3] / "bin" / "make_random_checkpoint.py"))
-SMALL = {
-    "encoder_dim": 64,
-    "encoder_depth": 3,
-    "encoder_heads": 4,
-    "decoder_dim": 40,
-    "decoder_depth": 2,
-    "decoder_heads": 2,
-    "decoder_dim_head": 16,
-    "decoder_mlp_dim": 48,
-}
 
 
 @pytest.fixture

@@ -4,19 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_hmr2 import SMALL
 
 DATA = Path(__file__).parents[2] / "data"
 FIGURES = DATA / "hmr2_training"
-SMALL = {
-    "encoder_dim": 64,
-    "encoder_depth": 3,
-    "encoder_heads": 4,
-    "decoder_dim": 40,
-    "decoder_depth": 2,
-    "decoder_heads": 2,
-    "decoder_dim_head": 16,
-    "decoder_mlp_dim": 48,
-}
 
 
 @pytest.fixture(scope="session")
