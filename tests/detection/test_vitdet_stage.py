@@ -8,13 +8,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from fake_gpu import fake_gpu
 from gpu_waits import waits_for_the_gpu
 
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
 from fourd_humans.detection.vitdet import stage
 from fourd_humans.detection.vitdet.model import Instances, vitdet_h
 from fourd_humans.detection.vitdet.stage import ViTDetDetector, resize
-from fourd_humans.devices import float32_convolutions
+from fourd_humans.devices import float32_convolutions, upload_images
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
 
@@ -254,6 +255,43 @@ def test_the_full_size_checkpoint(tmp_path, monkeypatch):
     detector = ViTDetDetector.from_checkpoint(tmp_path / "model_final.pkl", "cpu", image_size=128, score_threshold=0)
     (found,) = detector([frame(noise(72, 128))])
     assert np.isfinite(found.boxes).all()
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_nothing_waits_for_a_fake_gpu_before_the_end(small_vitdet, precision):
+    """Nor does anything mix devices; and the pictures are those that are there already."""
+    model = copy.deepcopy(small_vitdet)
+    pictures = [frame(noise(90, 120 + i), i) for i in range(2)]
+    with fake_gpu() as gpu:
+        copies = upload_images([picture.image for picture in pictures], torch.device("cuda"), wait=True)
+        assert gpu.default_stream.waits == 1
+        shared = [dataclasses.replace(picture, pixels=one) for picture, one in zip(pictures, copies, strict=True)]
+        on_gpu = ViTDetDetector(model, "cuda", category=CATEGORY, image_size=64, precision=precision)
+        stream = on_gpu._stream
+        before = len(gpu.default_stream.operations)
+        gpu.waits.clear()
+        found = on_gpu(shared)
+    assert gpu.waits == []
+    assert stream.waits == 1
+    assert stream.kept == [(90, 120, 3), (90, 121, 3)]
+    assert len(gpu.default_stream.operations) == before, "all in the stage's own stream"
+    assert on_gpu.dtype == (torch.bfloat16 if precision == "auto" else torch.float32)
+    assert [len(people) for people in found] == [0, 0]
+
+
+def test_masks_of_a_crowd_wait_once_more_on_a_fake_gpu(small_vitdet, monkeypatch):
+    monkeypatch.setattr(stage, "MASKS", 3)
+    model = copy.deepcopy(small_vitdet)
+    with fake_gpu() as gpu:
+        on_gpu = ViTDetDetector(model, "cuda", category=CATEGORY, image_size=64, min_width=0, min_height=0)
+        gpu.values[1, 1000] = np.arange(1000) < 5  # scores
+        gpu.values[1, 1000, 4] = np.array([10, 10, 50, 50])
+        gpu.values[(3,)] = np.arange(3)  # the places of the first masks
+        gpu.waits.clear()
+        (found,) = on_gpu([frame(noise(64, 64))])
+    assert len(found) == len(found.masks) == 5
+    assert gpu.waits == []
+    assert on_gpu._stream.waits == 2
 
 
 @pytest.mark.gpu
