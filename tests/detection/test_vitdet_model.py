@@ -182,6 +182,21 @@ def test_reduced_precision_stays_near(small_vitdet, image, reference_features):
     assert found.boxes.dtype == np.float32
 
 
+@torch.inference_mode()
+def test_heads_in_float16_are_nearer_than_in_bfloat16(small_vitdet, reference_features):
+    """From the same proposals: boxes move by 0.03 pixel on average, in bfloat16 by 0.3."""
+    proposals = small_vitdet.proposal_generator(reference_features, SIZES)[0][:, :200]
+    exact, _ = small_vitdet.roi_heads(reference_features, proposals, SIZES)
+    moved = {}
+    for dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast("cpu", dtype):
+            boxes, scores = small_vitdet.roi_heads(reference_features, proposals, SIZES)
+        assert boxes.dtype == scores.dtype == torch.float32
+        moved[dtype] = (boxes - exact).abs().amax(-1).mean()
+    assert 0 < moved[torch.float16] < 0.2
+    assert moved[torch.float16] < 0.5 * moved[torch.bfloat16]
+
+
 def plain_attention(attention: Attention, x: torch.Tensor) -> torch.Tensor:
     """One window, written out: softmax of q·k / √d plus q · R_h plus q · R_w."""
     h, w, channels = x.shape

@@ -184,6 +184,18 @@ def test_compiled_gives_the_same(make_stage):
         np.testing.assert_allclose(one.joints_3d, other.joints_3d, atol=1e-4)
 
 
+def test_compiled_once_for_each_size(make_stage, monkeypatch):
+    graphs = []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=lambda graph, _: graphs.append(0) or graph))
+    stage = make_stage(batch_size=16, compile=True)
+    compiled = []
+    for count in (3, 5, 8, 9, 1):
+        stage([frame(0)], [people(*([10, 10, 50, 110],) * count)])
+        compiled.append(len(graphs))
+    assert compiled == [1, 1, 1, 2, 2], "for 8 and for 16 people"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 @pytest.mark.parametrize("antialias", [False, True])
 def test_nothing_waits_for_a_fake_gpu_before_the_end(small_model, antialias):
     """Nor does anything mix devices; and the pictures are those that are there already."""
