@@ -287,8 +287,8 @@ def test_the_full_size_checkpoint(tmp_path, monkeypatch):
     assert np.isfinite(found.boxes).all()
 
 
-@pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_nothing_waits_for_a_fake_gpu_before_the_end(small_vitdet, precision):
+@pytest.mark.parametrize(("precision", "head_precision"), [("auto", "float32"), ("float32", "float16")])
+def test_nothing_waits_for_a_fake_gpu_before_the_end(small_vitdet, precision, head_precision):
     """Nor does anything mix devices; and the pictures are those that are there already."""
     model = copy.deepcopy(small_vitdet)
     pictures = [frame(noise(90, 120 + i), i) for i in range(2)]
@@ -296,7 +296,9 @@ def test_nothing_waits_for_a_fake_gpu_before_the_end(small_vitdet, precision):
         copies = upload_images([picture.image for picture in pictures], torch.device("cuda"), wait=True)
         assert gpu.default_stream.waits == 1
         shared = [dataclasses.replace(picture, pixels=one) for picture, one in zip(pictures, copies, strict=True)]
-        on_gpu = ViTDetDetector(model, "cuda", category=CATEGORY, image_size=64, precision=precision)
+        on_gpu = ViTDetDetector(
+            model, "cuda", category=CATEGORY, image_size=64, precision=precision, head_precision=head_precision
+        )
         stream = on_gpu._stream
         before = len(gpu.default_stream.operations)
         gpu.waits.clear()
@@ -344,8 +346,9 @@ def test_on_a_gpu(small_vitdet, detector, vitdet_reference, precision):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_nothing_waits_for_the_gpu_before_the_end(small_vitdet, vitdet_reference, precision):
+def test_nothing_waits_for_the_gpu_before_the_end(small_vitdet, vitdet_reference, precision, monkeypatch):
     """Only the stage itself does, for the copy of its results."""
+    monkeypatch.setattr(stage, "MASKS", 64)  # there are more than 16 in a picture, whose masks would come in parts
     on_gpu = ViTDetDetector(
         copy.deepcopy(small_vitdet), "cuda", score_threshold=0.3, min_width=0, min_height=0, category=CATEGORY,
         image_size=256, precision=precision,
@@ -365,3 +368,35 @@ def test_the_reference_on_a_gpu_in_float32(small_vitdet, detector, vitdet_refere
     with torch.inference_mode(), float32_convolutions():
         for ours, theirs in zip(on_gpu.features([image.cuda()]), small_vitdet.features([image]), strict=True):
             assert (ours.cpu() - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+@pytest.mark.gpu
+def test_the_batch_is_halved_when_the_gpus_memory_is_full(small_vitdet, vitdet_reference):
+    """With memory for more than one picture, and not for four."""
+    pictures = [frame(vitdet_reference["image"], i) for i in range(4)]
+
+    def on_gpu(batch_size):
+        return ViTDetDetector(
+            copy.deepcopy(small_vitdet), "cuda", score_threshold=0.3, category=CATEGORY, image_size=256,
+            batch_size=batch_size, precision="float32",
+        )  # fmt: skip
+
+    def peak(detector):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        found = detector(pictures)
+        return found, torch.cuda.max_memory_reserved()
+
+    one, four = on_gpu(1), on_gpu(4)
+    expected, least = peak(one)
+    _, most = peak(four)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((least + 0.4 * (most - least)) / total)
+    try:
+        found = four(pictures)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert four.batches.size in (1, 2)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.scores[:10], theirs.scores[:10], atol=1e-2)
