@@ -186,9 +186,11 @@ def our_chain(
             ThreadPoolExecutor(1) as writer,
             ThreadPoolExecutor(1) as drawer,
         ):
+            begun = []
             for frame in pipeline.run(scene.source()):
-                writer.submit(results.write, frame)
-                drawer.submit(draw, frame)
+                begun += [writer.submit(results.write, frame), drawer.submit(draw, frame)]
+            for work in begun:
+                work.result()
         return {**pipeline.seconds, "rendering": drawing[0]}
 
     return run
