@@ -92,6 +92,7 @@ class TarWriter:
         self.folder, self.per_tar = Path(folder), per_tar
         self.tars: list[Path] = []
         self._count, self._file, self._writer = 0, None, None  # type: tuple[int, Any, Any]
+        self._keys: set[str] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.glob("*.tar")):
             raise UsageError(f"{self.folder} already holds tars; choose another folder")
@@ -103,11 +104,13 @@ class TarWriter:
         people: Sequence[PersonAnnotation],
         masks: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Add a picture. key: unique, without dots. image: (H, W, 3) RGB, which becomes a JPEG, or a JPEG or PNG file
-        or its bytes, which are kept. masks: (n, H, W), of which the people's `mask` is the index."""
+        """Add a picture. key: without dots; one that was there before gets a number, as in ``picture_2``. image:
+        (H, W, 3) RGB, which becomes a JPEG, or a JPEG or PNG file or its bytes, which are kept. masks: (n, H, W), of
+        which the people's `mask` is the index."""
         if not key or "." in key or key.startswith(("/", "_")) or "\\" in key:
             raise ValueError(f"'{key}' is no key: it must have no dot, and begin with a letter or digit")
         data, suffix = _encoded(image)
+        key = self._unique(key)
         sample: dict[str, Any] = {"__key__": key, suffix: data, PEOPLE: _pickled([to_entry(p) for p in people])}
         if masks is not None:
             buffer = io.BytesIO()
@@ -144,6 +147,14 @@ class TarWriter:
             self._writer.close()
             self._file.close()
             self._partial().unlink(missing_ok=True)
+
+    def _unique(self, key: str) -> str:
+        found, number = key, 1
+        while found in self._keys:
+            number += 1
+            found = f"{key}_{number}"
+        self._keys.add(found)
+        return found
 
     def _partial(self) -> Path:
         return self.folder / f"{len(self.tars):06d}.tar.partial"

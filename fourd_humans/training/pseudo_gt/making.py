@@ -167,7 +167,6 @@ class DataSetWriter:
     def __init__(self, folder: Path, *, keep_keypoints: bool, min_confidence: float) -> None:
         self.tars = TarWriter(folder)
         self.keep_keypoints, self.min_confidence = keep_keypoints, min_confidence
-        self._keys: set[str] = set()
 
     def write(self, source: str, fitted: FittedFrame, tally: Tally) -> None:
         """Add a picture if somebody in it is kept. source: what to call it."""
@@ -181,7 +180,7 @@ class DataSetWriter:
                 tally.keypoints_only += reason is not None
         if people:
             tally.pictures += 1
-            self.tars.write(self._key(source, fitted.frame.name), fitted.frame.image, people)
+            self.tars.write(_key(source, fitted.frame.name), fitted.frame.image, people)
 
     def _person(self, fitted: FittedFrame, row: int, *, has_pose: bool) -> PersonAnnotation:
         bodies, keypoints = fitted.fits.bodies, fitted.detections.keypoints
@@ -199,23 +198,16 @@ class DataSetWriter:
             shape_space=bodies.shape_space,
         )
 
-    def _key(self, source: str, frame: str) -> str:
-        """Unique, and of letters, digits, - and _ alone."""
-        plain = (
-            re.sub(r"[^A-Za-z0-9_-]+", "_", f"{source}_{frame.rpartition('.')[0] or frame}").lstrip("_-") or "picture"
-        )
-        key, number = plain, 1
-        while key in self._keys:
-            number += 1
-            key = f"{plain}_{number}"
-        self._keys.add(key)
-        return key
-
     def __enter__(self) -> DataSetWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.tars.__exit__(*exception)  # type: ignore[arg-type]
+
+
+def _key(source: str, frame: str) -> str:
+    """Of letters, digits, - and _ alone."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", f"{source}_{frame.rpartition('.')[0] or frame}").lstrip("_-") or "picture"
 
 
 def fit_data_set(

@@ -213,12 +213,12 @@ def run(*arguments):
 
 def test_a_data_set_of_coco_annotations(tmp_path):
     (tmp_path / "images").mkdir()
-    for name in ("p0.jpg", "p1.png", "p2.jpg"):
+    for name in ("p.jpg", "p.png", "q.jpg"):
         Image.fromarray(np.zeros((60, 50, 3), np.uint8)).save(tmp_path / "images" / name)
     keypoints = [20, 30, 2] * 16 + [0, 0, 0]
     person = {"bbox": [10, 10, 20, 30], "keypoints": keypoints, "category_id": 1}
     content = {
-        "images": [{"id": i, "file_name": name} for i, name in enumerate(("p0.jpg", "p1.png", "p2.jpg"))],
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(("p.jpg", "p.png", "q.jpg"))],
         "annotations": [person | {"image_id": 0}, person | {"image_id": 1}, person | {"image_id": 1, "keypoints": []}],
     }
     (tmp_path / "coco.json").write_text(json.dumps(content))
@@ -227,7 +227,8 @@ def test_a_data_set_of_coco_annotations(tmp_path):
     assert "wrote 2 people in 2 pictures" in result.output
     assert "left out: 1 people without keypoints" in result.output
     first, second = read_tar(tmp_path / "tars" / "000000.tar")
-    assert (first.image, second.image) == tuple((tmp_path / "images" / f).read_bytes() for f in ("p0.jpg", "p1.png"))
+    assert (first.key, second.key) == ("p", "p_2")
+    assert (first.image, second.image) == tuple((tmp_path / "images" / f).read_bytes() for f in ("p.jpg", "p.png"))
     (found,) = first.people
     np.testing.assert_allclose([*found.center, *found.box_size], [20, 25, 24, 36])
     assert (found.keypoints_2d[:, 2] > 0).sum() == 16

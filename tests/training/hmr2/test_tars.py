@@ -91,6 +91,13 @@ def test_files_are_kept_as_they_are(tmp_path):
     assert sample.image == buffer.getvalue()
 
 
+def test_equal_keys_get_numbers_over_all_tars(tmp_path):
+    with TarWriter(tmp_path, per_tar=2) as writer:
+        for key in ("a", "a_2", "a", "a", "b"):
+            writer.write(key, np.zeros((8, 8, 3), np.uint8), [])
+    assert [sample.key for tar in writer.tars for sample in read_tar(tar)] == ["a", "a_2", "a_3", "a_4", "b"]
+
+
 def test_an_error_leaves_no_half_tar_and_nothing_is_overwritten(tmp_path):
     def fail():
         with TarWriter(tmp_path / "tars") as writer:
