@@ -260,7 +260,7 @@ def cut_out(person: PersonAnnotation, picture: Pixels, draw: Draw, settings: Aug
     transform = crop_transform(box, draw, width)
     keypoints_2d, keypoints_3d, pose = person.keypoints_2d, person.keypoints_3d, person.body_pose
     if draw.flip:
-        picture = np.ascontiguousarray(picture[:, ::-1])
+        picture = np.asarray(cv2.flip(picture, 1), np.uint8)
         keypoints_2d, keypoints_3d = flip_keypoints_2d(keypoints_2d, width), flip_keypoints_3d(keypoints_3d)
         pose = flip_pose(pose)
     points = keypoints_2d[:, :2] @ transform[:, :2].T + transform[:, 2]

@@ -38,9 +38,9 @@ class LossWeights:
 
 def normalise(images: Tensor, colour: Tensor) -> Tensor:
     """What the network takes: (N, 3, H, W), from bytes (N, H, W, 3) and factors on the channels (N, 3)."""
-    pixels = (images.permute(0, 3, 1, 2).float() * colour[:, :, None, None]).clip(0, 255)
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
-    return (pixels / 255 - mean) / std
+    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    pixels = images * colour[:, None, None]
+    return pixels.clip_(0, 255).div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
 
 
 def project(points: Tensor, camera_crop: Tensor) -> Tensor:

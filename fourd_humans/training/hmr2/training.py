@@ -96,8 +96,13 @@ class HMR2Training(lightning.LightningModule):
         if self.mocap is not None:
             trained.append(list(self.discriminator.parameters()))
         recipe = self.recipe
+        # Fused steps take a third of the time on the CPU. Elsewhere they would unscale fp16's gradients themselves, too
+        # late for their norms.
+        fused = True if self.device.type == "cpu" else None
         return [
-            torch.optim.AdamW(part, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+            torch.optim.AdamW(
+                part, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
+            )
             for part in trained
         ]
 
