@@ -1,11 +1,13 @@
 """Pictures of synthetic people with exact annotations, to train HMR 2.0 on: clothed open bodies over real frames.
 
-    python benchmarks/render_people.py FOLDER [--people N] [--seed N] [--background VIDEO]... [--part FROM TO]
+    python benchmarks/render_people.py FOLDER [--people N] [--seed N] [--facing DEGREES] [--upright]
+        [--blur PIXELS] [--looks N] [--background VIDEO]... [--part FROM TO]
 
 Writes the tars of N people, one in each 256x256 picture, and ``mocap.npz`` with as many other poses and shapes for a
-discriminator. Poses are those of the fifteen everyday actions of `fourd_humans.training.actions.movements`, seen from
-all sides. Backgrounds are parts of frames; --part takes them from that share of each video, so that held-out
-pictures can have others.
+discriminator. Poses are those of the fifteen everyday actions of `fourd_humans.training.actions.movements`. People are
+seen from all sides, or, with --facing, from at most so many degrees to the left or right of their front. Backgrounds
+are parts of frames, with --blur out of focus by half to all of so many pixels; --part takes them from that share of
+each video, so that held-out pictures can have others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.camera import Intrinsics, project
-from fourd_humans.geometry.rotations import matrix_to_axis_angle
+from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from fourd_humans.training.actions.movements import ACTIONS, movement_clip
 from fourd_humans.training.hmr2.annotations import NUM_KEYPOINTS, from_box
 from fourd_humans.training.hmr2.tars import TarWriter
@@ -31,9 +33,9 @@ from fourd_humans.video import open_source
 VIDEOS = [Path(__file__).parents[1] / "demo_videos" / name for name in ("two_people.mp4", "walk.mp4")]
 SIZE = 256  # of the pictures
 FOCAL_LENGTH = 400.0
-LOOKS = 60  # different textures
 FRAMES = 40  # of each video, evenly spaced
 AT_ONCE = 100
+LYING = ("lie", "fall", "get up")
 POSES_OF_A_CLIP, APART = 5, 12  # so many frames apart, at 30 a second
 Floats = NDArray[np.float32]
 
@@ -43,13 +45,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--facing", type=float, default=180.0)
+    parser.add_argument("--upright", action="store_true", help="nobody who lies, falls or gets up")
+    parser.add_argument("--blur", type=float, default=0.0)
+    parser.add_argument("--looks", type=int, default=60, help="different clothes, skin and hair")
     parser.add_argument("--background", type=Path, action="append", help="a video; by default the demo videos")
     parser.add_argument("--part", type=float, nargs=2, default=(0.0, 1.0))
     options = parser.parse_args()
     backgrounds = [
         frame for video in options.background or VIDEOS for frame in frames_of(video, options.part[0], options.part[1])
     ]
-    render(options.folder, options.people, options.seed, backgrounds)
+    actions = [action for action in ACTIONS if not (options.upright and action in LYING)]
+    render(
+        options.folder, options.people, options.seed, backgrounds, actions, options.facing, options.blur, options.looks
+    )
 
 
 def frames_of(video: Path, first: float, last: float) -> Iterator[NDArray[np.uint8]]:
@@ -62,16 +71,26 @@ def frames_of(video: Path, first: float, last: float) -> Iterator[NDArray[np.uin
             yield frame.image
 
 
-def render(folder: Path, people: int, seed: int, backgrounds: Sequence[NDArray[np.uint8]]) -> None:
+def render(
+    folder: Path,
+    people: int,
+    seed: int,
+    backgrounds: Sequence[NDArray[np.uint8]],
+    actions: Sequence[str],
+    facing: float,
+    blur: float,
+    looks: int,
+) -> None:
     body, skin = BodyModel.open_body(), Skin.open_body()
     faces = np.ascontiguousarray(body.faces, np.int64)
     rng = np.random.default_rng([seed, 256])
-    textures = [skin.dress(look % 25, rng).astype(np.float32) for look in range(LOOKS)]
+    textures = [skin.dress(look % 25, rng).astype(np.float32) for look in range(looks)]
     intrinsics = Intrinsics(FOCAL_LENGTH, (SIZE / 2, SIZE / 2))
     with TarWriter(folder) as writer:
         for first in range(0, people, AT_ONCE):
             count = min(AT_ONCE, people - first)
-            rotations, betas = poses(count, [seed, 1, first], body)
+            rotations, betas = poses(count, [seed, 1, first], body, actions)
+            rotations[:, 0] = turned_to_the_camera(rotations[:, 0], facing, rng)
             with torch.inference_mode():
                 parameters = (rotations[:, :1], rotations[:, 1:], betas)
                 posed = body(*(torch.from_numpy(np.ascontiguousarray(p)) for p in parameters))
@@ -79,8 +98,8 @@ def render(folder: Path, people: int, seed: int, backgrounds: Sequence[NDArray[n
             axis_angles = matrix_to_axis_angle(torch.from_numpy(rotations)).numpy().reshape(count, 72)
             for i in range(count):
                 place = placed(vertices[i], rng)
-                image = background(backgrounds[int(rng.integers(len(backgrounds)))], rng)
-                texture = np.clip(textures[rng.integers(LOOKS)] * rng.uniform(0.7, 1.2, 3), 0, 1).astype(np.float32)
+                image = background(backgrounds[int(rng.integers(len(backgrounds)))], blur, rng)
+                texture = np.clip(textures[rng.integers(looks)] * tint(rng), 0, 1).astype(np.float32)
                 turned = cv2.Rodrigues(rng.normal(0, 0.6, 3))[0]  # of the sun
                 draw_people(
                     image,
@@ -105,21 +124,32 @@ def render(folder: Path, people: int, seed: int, backgrounds: Sequence[NDArray[n
                 )
                 writer.write(f"{first + i:06d}", develop(image, rng), [person])
             print(f"{first + count} of {people}", flush=True)
-    rotations, betas = poses(people, [seed, 2], body)
+    rotations, betas = poses(people, [seed, 2], body, actions)
     angles = matrix_to_axis_angle(torch.from_numpy(rotations)).numpy().reshape(people, 72)
     np.savez_compressed(folder / "mocap.npz", body_pose=angles.astype(np.float32), betas=betas)
 
 
-def poses(people: int, seed: list[int], body: BodyModel) -> tuple[Floats, Floats]:
+def poses(people: int, seed: list[int], body: BodyModel, actions: Sequence[str]) -> tuple[Floats, Floats]:
     """Rotations (N, 24, 3, 3) in the camera's frame, and betas (N, 10). Each clip gives a few poses."""
     rng = np.random.default_rng(seed)
     clips = [
-        movement_clip(str(rng.choice(ACTIONS)), POSES_OF_A_CLIP * APART, int(rng.integers(2**31)), body).poses[::APART]
+        movement_clip(str(rng.choice(actions)), POSES_OF_A_CLIP * APART, int(rng.integers(2**31)), body).poses[::APART]
         for _ in range(-(-people // POSES_OF_A_CLIP))
     ]
     features = np.concatenate(clips)[:people].astype(np.float32)
     betas = np.clip(rng.normal(0, 1, (people, 10)), -3, 3).astype(np.float32)
     return features[:, :216].reshape(-1, 24, 3, 3), betas
+
+
+def turned_to_the_camera(root: Floats, facing: float, rng: np.random.Generator) -> Floats:
+    """The root's rotations (N, 3, 3), turned about the picture's vertical so that people face the camera to within
+    `facing` degrees, evenly distributed."""
+    upright = root * np.array([1, -1, -1], np.float32)  # the identity where a person faces the camera
+    heading = np.arctan2(upright[:, 0, 2] - upright[:, 2, 0], upright[:, 0, 0] + upright[:, 2, 2])
+    angles = np.zeros((len(root), 3))
+    angles[:, 1] = np.radians(rng.uniform(-facing, facing, len(root))) - heading
+    turns = axis_angle_to_matrix(torch.from_numpy(angles)).numpy()
+    return (turns @ root).astype(np.float32)
 
 
 def placed(vertices: Floats, rng: np.random.Generator) -> Floats:
@@ -131,14 +161,21 @@ def placed(vertices: Floats, rng: np.random.Generator) -> Floats:
     return np.array([x, y, depth - (low + high)[2] / 2], np.float32)
 
 
-def background(frame: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
-    """A random square part of a frame, often mirrored, in other colours and brightness: (SIZE, SIZE, 3), 0 to 1."""
+def background(frame: NDArray[np.uint8], blur: float, rng: np.random.Generator) -> Floats:
+    """A random square part of a frame, often mirrored, in another brightness: (SIZE, SIZE, 3), 0 to 1."""
     height, width = frame.shape[:2]
     side = int(rng.uniform(0.3, 1.0) * min(height, width))
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     part = cv2.resize(frame[top : top + side, left : left + side], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     part = part[:, ::-1] if rng.random() < 0.5 else part
-    return np.clip(part.astype(np.float32) / 255 * rng.uniform(0.6, 1.3, 3), 0, 1).astype(np.float32)
+    if blur:
+        part = cv2.GaussianBlur(part, (0, 0), blur * rng.uniform(0.5, 1))
+    return np.clip(part.astype(np.float32) / 255 * tint(rng), 0, 1).astype(np.float32)
+
+
+def tint(rng: np.random.Generator) -> Floats:
+    """(3,) factors on the channels: more or less light, a little warmer or colder."""
+    return np.asarray(rng.uniform(0.7, 1.2) * rng.uniform(0.93, 1.07, 3), np.float32)
 
 
 def with_confidence(points: NDArray[np.floating]) -> Floats:
