@@ -204,7 +204,7 @@ def test_a_recovery_is_given_as_many_people_as_it_likes(squares):
     nobody = [np.zeros((80, 160, 3), np.uint8)] * 50
     frames = list(chain.run(source_of([picture(2 * t) for t in range(30)] + nobody)))
     assert [f.index for f in frames] == list(range(80))
-    assert given == [(15, 15), (15, 15), (40, 0), (10, 0)], "batches of 5, at most 8 together"
+    assert given == [(18, 18), (18, 12), (44, 0)], "batches of 9, at most 8 together"
 
 
 def test_frames_are_copied_once_for_all_stages(pipeline, squares):

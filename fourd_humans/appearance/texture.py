@@ -90,7 +90,7 @@ class Appearance:
         near = [person, *np.flatnonzero(_overlap(extents[person], extents) & (np.arange(len(extents)) != person))]
         seen_through = window.intrinsics(scene.intrinsics)
         picture = window.cut(scene.image)
-        depth, _ = rasterise(scene.vertices[near], self.faces, seen_through, picture.shape[:2])
+        depth, _ = rasterise(scene.vertices[near], self.faces, seen_through, picture.shape[:2], front_only=True)
         usable = np.ones(picture.shape[:2], bool) if mask is None else window.cut_mask(mask)
         _fill_texture(
             picture, usable, depth, scene.vertices[person], self.faces, self.texels, self.texel_faces,

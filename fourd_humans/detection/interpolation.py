@@ -1,18 +1,20 @@
-"""Detection in every second frame: between two frames in which people hardly move, they are interpolated.
+"""Detection in every second frame: where people move little or evenly, they are interpolated between two frames.
 
 At usual frame rates a person's keypoints move by less from one frame to the next than the detector errs, so most of the
-detector's work repeats itself. Whether they do is decided from the detections on both sides, not from the frame rate:
-where people move fast, appear or vanish, or where a cut lies between, the detector sees the frame itself.
+detector's work repeats itself. Whether they do is decided from the detections themselves, not from the frame rate:
+where people change their movement fast, appear or vanish, or where a cut lies between, the detector sees the frame
+itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fourd_humans.geometry.keypoints import match_people
+from fourd_humans.geometry.keypoints import between, is_near, match_people
 from fourd_humans.people import Detections, Frame
 
 Detect = Callable[[Sequence[Frame]], list[Detections]]
@@ -29,41 +31,76 @@ class InterpolatingDetector:
         self.detect = detect
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        by_number = {frame.index: frame for frame in frames}
         detected: dict[int, Detections] = {}
-        between: dict[int, Detections] = {}
-        needed = sorted({0, len(frames) - 1} if frames else ())
+        found: dict[int, Detections] = {}
+        needed = sorted({min(by_number), max(by_number)} if frames else ())
         while needed:
-            detected |= zip(needed, self.detect([frames[i] for i in needed]), strict=True)
+            detected |= zip(needed, self.detect([by_number[i] for i in needed]), strict=True)
             needed = []
             for start, end in pairwise(sorted(detected)):
-                consecutive = frames[end].index - frames[start].index == end - start
-                for i in range(start + 1, end):
-                    share = (i - start) / (end - start)
-                    people = interpolate(detected[start], detected[end], share) if consecutive else None
-                    if people is None:
-                        needed.append((start + end) // 2)
-                        break
-                    between[i] = people
-        return [detected[i] if i in detected else between[i] for i in range(len(frames))]
+                inside = [i for i in by_number if start < i < end]
+                people = interpolate(detected, start, end) if len(inside) == end - start - 1 else None
+                if people is not None:
+                    found |= zip(inside, people, strict=True)
+                elif inside:
+                    needed.append(inside[(len(inside) - 1) // 2])
+        return [detected[i] if i in detected else found[i] for i in by_number]
 
 
-def interpolate(before: Detections, after: Detections, share: float = 0.5) -> Detections | None:
-    """The people between two frames, or None where they are not the same or move too much to tell.
+def interpolate(detected: Mapping[int, Detections], start: int, end: int) -> list[Detections] | None:
+    """The people of the frames between `start` and `end`, or None where they are not the same or where it cannot be
+    told how they move.
 
-    share: of the way from one frame to the other. Scores, of people and keypoints, are the lower of the two.
+    detected: frames by number. Everybody must hardly have moved, or move evenly: from the frame as far before, and to
+    the one as far behind, where they are detected (one of them must be). The middle of three evenly spaced frames is
+    four times as far from the line as the line between two neighbours is from the movement, if that bends evenly.
     """
+    before, after = detected[start], detected[end]
+    rows = _same_people(before, after)
+    if rows is None:
+        return None
+    assert before.keypoints is not None
+    assert after.keypoints is not None
+    first, last, boxes = before.keypoints, after.keypoints[rows], after.boxes[rows]
+    if not (is_near(first, last, before.boxes) | _even(detected, start, end)).all():
+        return None
+    shares = [(i - start) / (end - start) for i in range(start + 1, end)]
+    return [
+        Detections(
+            boxes=(1 - share) * before.boxes + share * boxes,
+            scores=np.minimum(before.scores, after.scores[rows]),
+            keypoints=between(first, last, share),
+        )
+        for share in shares
+    ]
+
+
+def _even(detected: Mapping[int, Detections], start: int, end: int) -> NDArray[np.bool_]:
+    """(N,) who of those at `start` moves on in the same way as before, and as behind the two frames."""
+    step = end - start
+    even, compared = np.ones(len(detected[start]), bool), False
+    for first, middle, last in ((start - step, start, end), (start, end, end + step)):
+        if first not in detected or last not in detected:
+            continue
+        rows, onwards = (_same_people(detected[i], detected[j]) for i, j in ((first, middle), (middle, last)))
+        if rows is None or onwards is None:
+            return np.zeros(len(even), bool)
+        a, b, c = (detected[i].keypoints for i in (first, middle, last))
+        assert a is not None
+        assert b is not None
+        assert c is not None
+        at_middle = is_near(b[rows], between(a, c[onwards[rows]], 0.5), detected[middle].boxes[rows])
+        even &= at_middle[np.argsort(rows)] if middle == start else at_middle
+        compared = True
+    return even & compared
+
+
+def _same_people(before: Detections, after: Detections) -> NDArray[np.int64] | None:
+    """(N,) the row of each of the people in the other frame; None where they are not certainly the same."""
     if len(before) != len(after) or before.keypoints is None or after.keypoints is None:
         return None
     if before.group is not None or after.group is not None:  # it is not certain who is there
         return None
-    pairs, still = match_people(before, after)
-    if not still.all():
-        return None
-    rows, columns = pairs.T
-    keypoints = (1 - share) * before.keypoints[rows] + share * after.keypoints[columns]
-    keypoints[..., 2] = np.minimum(before.keypoints[rows, :, 2], after.keypoints[columns, :, 2])
-    return Detections(
-        boxes=((1 - share) * before.boxes[rows] + share * after.boxes[columns]).astype(np.float32),
-        scores=np.minimum(before.scores[rows], after.scores[columns]),
-        keypoints=keypoints.astype(np.float32),
-    )
+    pairs, same = match_people(before, after)
+    return pairs[:, 1] if same.all() else None

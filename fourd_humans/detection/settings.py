@@ -22,10 +22,10 @@ class MoveNetSettings(DetectorSettings):
 
     backend: Literal["movenet"] = "movenet"
     """movenet (lite), vitdet (paper), detectron2, or precomputed: boxes from a file."""
-    batch_size: Annotated[Integer, Field(ge=1, le=1024)] = 5
+    batch_size: Annotated[Integer, Field(ge=1, le=1024)] = 9
     """Frames at once."""
     interpolate: bool = True
-    """Detect people in the first and last frame of a batch, and in between only where they move much."""
+    """Detect people in the first and last frame of a batch, and in between only where they do not move evenly."""
     tiles: Literal["auto", "none"] = "auto"
     """auto: where people are small, also look for them in parts of the frame, which takes several times as long."""
     score_threshold: Share = 0.15

@@ -24,12 +24,18 @@ _SNAP = 256.0  # steps per pixel: on such a grid edge functions are exact, so th
 
 
 def rasterise(
-    vertices: ArrayLike, faces: NDArray[np.integer], intrinsics: Intrinsics, size: tuple[int, int], near: float = NEAR
+    vertices: ArrayLike,
+    faces: NDArray[np.integer],
+    intrinsics: Intrinsics,
+    size: tuple[int, int],
+    near: float = NEAR,
+    *,
+    front_only: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The depth and the face that each pixel of a picture sees.
 
     vertices: (P, V, 3) of P people with the same mesh, in the camera frame, metres; P may be 0.
-    faces: (F, 3) vertex numbers; both sides of a face are drawn.
+    faces: (F, 3) vertex numbers; both sides of a face are drawn, or with `front_only` the front, see `fill`.
     size: (height, width) of the picture; the principal point need not lie in it.
     near: surfaces nearer than this, in metres, are cut off; so are faces with a coordinate that is not finite.
 
@@ -41,7 +47,7 @@ def rasterise(
     depth = np.zeros(size, np.float32)
     face = np.full(size, -1, np.int32)
     camera = camera_row(intrinsics)
-    fill(points, to_screen(points, camera, near), triangles, camera, near, 0, 0, depth, face)
+    fill(points, to_screen(points, camera, near), triangles, camera, near, 0, 0, depth, face, front_only)
     with np.errstate(divide="ignore"):
         np.divide(1.0, depth, out=depth)
     return depth, face

@@ -6,10 +6,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from fourd_humans.motion.refinement import Window
 from fourd_humans.people import Bodies, Float, TrackedFrame, concatenate
@@ -21,6 +23,7 @@ Refine = Callable[..., Bodies]
 
 WINDOW = 64  # frames of a track that are refined at once
 LOOKAHEAD = 16  # frames after them that are looked at, too
+MOST_THREADS = 4  # that refine people at the same time
 
 
 @dataclass
@@ -58,6 +61,7 @@ class RefinementBuffer:
 
     def __init__(self, refine: Refine, frame_rate: float, *, max_age: float = math.inf) -> None:
         self._refine, self._frame_rate, self._max_age = refine, frame_rate, max_age
+        self._threads = min(torch.get_num_threads(), MOST_THREADS)
         self._waiting: deque[_UnrefinedFrame] = deque()
         self._tracks: dict[int, _UnrefinedTrack] = {}
         self._betas: dict[int, Float] = {}
@@ -69,22 +73,24 @@ class RefinementBuffer:
             frame, [frame.bodies[row] for row in range(len(frame))], frame.detections.boxes.copy()
         )
         self._waiting.append(waiting)
-        for id in [id for id, track in self._tracks.items() if _ends(track, frame)]:
-            self._refine_track(id, len(self._tracks[id].rows))
+        ended = [id for id, track in self._tracks.items() if _ends(track, frame)]
+        self._refine_tracks({id: len(self._tracks[id].rows) for id in ended})
+        for id in ended:
             del self._tracks[id]
+        full = []
         for row, id in enumerate(frame.ids.tolist()):
             track = self._tracks.setdefault(id, _UnrefinedTrack())
             track.rows.append((waiting, row))
             if len(track.rows) == WINDOW + LOOKAHEAD:
-                self._refine_track(id, WINDOW)
+                full.append(id)
+        self._refine_tracks(dict.fromkeys(full, WINDOW))
         if frame.error is None:
             self._forget(frame)
         return self._release()
 
     def finish(self) -> list[TrackedFrame]:
         """The end of the video: refine what is left."""
-        for id, track in self._tracks.items():
-            self._refine_track(id, len(track.rows))
+        self._refine_tracks({id: len(track.rows) for id, track in self._tracks.items()})
         self._tracks.clear()
         return self._release()
 
@@ -98,22 +104,31 @@ class RefinementBuffer:
         self._waiting, self._tracks = state["waiting"], state["tracks"]
         self._betas, self._absent = state["betas"], state["absent"]
 
-    def _refine_track(self, id: int, count: int) -> None:
-        """Refine all rows of a track, of which the first `count` are then done."""
-        track = self._tracks[id]
-        window = _window(track)
+    def _refine_tracks(self, counts: Mapping[int, int]) -> None:
+        """Refine all rows of tracks, of which the first `counts` are then done; each person in a thread."""
+        windows = {id: _window(self._tracks[id]) for id in counts}
+        with ThreadPoolExecutor(self._threads, "refinement", torch.set_num_threads, (1,)) as pool:
+            refined = dict(zip(windows, pool.map(self._refined, windows, windows.values()), strict=True))
+        for id, count in counts.items():
+            track, window, bodies = self._tracks[id], windows[id], refined[id]
+            if bodies is None:
+                bodies = window.bodies
+            else:
+                self._betas[id] = bodies.betas[0]
+            for i, (waiting, row) in enumerate(track.rows[:count]):
+                if not window.observed[i]:  # the box of a detection stays
+                    waiting.boxes[row] += _shift(window.bodies.joints_2d[i], bodies.joints_2d[i])
+                waiting.bodies[row] = replace(bodies[i], texture=waiting.bodies[row].texture)
+            track.previous = Window(window.frames[:count], bodies[:count], window.observed[:count])
+            del track.rows[:count]
+
+    def _refined(self, id: int, window: Window) -> Bodies | None:
+        """The bodies of a window, or None where they cannot be refined."""
         try:
-            refined = self._refine(window, self._frame_rate, betas=self._betas.get(id), previous=track.previous)
-            self._betas[id] = refined.betas[0]
+            return self._refine(window, self._frame_rate, betas=self._betas.get(id), previous=self._tracks[id].previous)
         except np.linalg.LinAlgError as error:
             log.warning("person %d is not refined from frame %d on: %s", id, window.frames[0], error)
-            refined = window.bodies
-        for i, (waiting, row) in enumerate(track.rows[:count]):
-            if not window.observed[i]:  # the box of a detection stays
-                waiting.boxes[row] += _shift(window.bodies.joints_2d[i], refined.joints_2d[i])
-            waiting.bodies[row] = replace(refined[i], texture=waiting.bodies[row].texture)
-        track.previous = Window(window.frames[:count], refined[:count], window.observed[:count])
-        del track.rows[:count]
+            return None
 
     def _forget(self, frame: TrackedFrame) -> None:
         """Drop the shapes of identities that do not come back after this frame."""

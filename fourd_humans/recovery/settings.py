@@ -15,7 +15,7 @@ class LandmarkSettings(Settings):
     backend: Literal["landmarks"] = "landmarks"
     """landmarks (lite), hmr2 (paper), or precomputed: bodies from a file."""
     interpolate: bool = True
-    """Find landmarks of people who hardly move in some frames of a batch, and interpolate them in between."""
+    """Find landmarks of people who move evenly in some frames of a batch, and interpolate them in between."""
 
 
 class HMR2Settings(Settings):

@@ -32,7 +32,7 @@ STD_2D = 0.03  # metres at the person's depth, of image points
 STD_BETAS = 1.0  # betas are N(0, 1) over people
 # Of the joints' standard deviations over people and poses. The landmarks of one person err together, which the fit, to
 # which they are independent, takes for more certainty than there is; so the prior on the pose has to weigh more.
-PRIOR_WIDTH = 0.8
+PRIOR_WIDTH = 0.5
 STD_LIMIT = 0.1  # radians beyond a joint's limits
 OUTLIER = 3.0  # standard deviations from which on a measurement's weight falls (Geman-McClure)
 

@@ -7,10 +7,12 @@ such a camera's frame, and the body is rotated back into the frame of the camera
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fourd_humans.body.joints import NUM_JOINTS
@@ -54,6 +56,7 @@ from fourd_humans.recovery.landmarks.regions import (
 )
 from fourd_humans.recovery.settings import LandmarkSettings
 
+MOST_PARALLEL = 4  # people read at once on a CPU: recovery is then no longer the slowest stage
 MIN_FORWARD = 0.05  # cosine from the optical axis: nothing is projected from beside the camera
 # Bones, as pairs of COCO keypoints, whose lengths give a person's size in the network's metres.
 _BONES = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (5, 11), (6, 12)])
@@ -67,7 +70,8 @@ class LandmarkRecovery:
     body_model: what is fitted. intrinsics: the camera of frames of a given (height, width).
     presence_threshold: below it the landmark network sees nobody in the box, and the detection is rejected.
     batch_size: people whose landmarks are found at once; on a CPU, more take a sixth longer each.
-    interpolate: find landmarks of people who hardly move in some frames only, and interpolate them in between.
+    parallel: how many such batches are read at the same time.
+    interpolate: find landmarks of people who move evenly in some frames only, and interpolate them in between.
     device, threads: of the network, see `load_session`.
     """
 
@@ -78,6 +82,7 @@ class LandmarkRecovery:
         *,
         presence_threshold: float = 0.1,
         batch_size: int = 1,
+        parallel: int = 1,
         interpolate: bool = True,
         device: str = "cpu",
         threads: int = 0,
@@ -89,6 +94,7 @@ class LandmarkRecovery:
         self.interpolate = interpolate
         self.network = LandmarkNetwork(device, threads)
         self.points = BodyPoints(body_model, POINTS)
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="landmarks")
 
     def __call__(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[tuple[Detections, Bodies]]:
         """The detections in which somebody is, with masks, and their bodies; the others are added to the rejected."""
@@ -180,8 +186,8 @@ class LandmarkRecovery:
         everybody = _concatenate(regions)
         starts = range(0, len(crops), self.batch_size)
         batches = [slice(start, start + self.batch_size) for start in starts]
-        read = _concatenate([self.network(crops[batch], _rows(everybody, batch)) for batch in batches])
-        return _split(read, [len(each) for each in regions])
+        read = self._pool.map(lambda batch: self.network(crops[batch], _rows(everybody, batch)), batches)
+        return _split(_concatenate(list(read)), [len(each) for each in regions])
 
     def _fit(
         self,
@@ -268,10 +274,16 @@ def build(
     intrinsics: Callable[[tuple[int, int]], Intrinsics],
     device: str,
 ) -> LandmarkRecovery:
-    """The recovery that the settings ask for, with one thread of its own."""
-    batch_size = 1 if device == "cpu" else 16
+    """The recovery that the settings ask for. On a CPU it reads several people at once, each in one thread."""
+    on_cpu = device == "cpu"
     return LandmarkRecovery(
-        body_model, intrinsics, batch_size=batch_size, interpolate=settings.interpolate, device=device, threads=1
+        body_model,
+        intrinsics,
+        batch_size=1 if on_cpu else 16,
+        parallel=min(torch.get_num_threads(), MOST_PARALLEL) if on_cpu else 1,
+        interpolate=settings.interpolate,
+        device=device,
+        threads=1,
     )
 
 

@@ -27,7 +27,7 @@ def test_who_hardly_moves_is_read_at_both_ends():
 
 def test_each_person_is_read_as_often_as_their_movement_asks():
     """One stands, one moves so far that the middle is read, one so far that all frames are; in changing order."""
-    found = [detections(50, 400 + t, 700 + 10 * t) for t in range(5)]
+    found = [detections(50, 400 + 2 * t, 700 + 10 * t) for t in range(5)]
     found[2] = found[2][[2, 0, 1]]
     between = interpolated_people(frames(*range(5)), found)
     assert {person: ends for person, ends in between.items() if ends[0][1] == 0} == {
@@ -36,6 +36,22 @@ def test_each_person_is_read_as_often_as_their_movement_asks():
     assert between[1, 1] == ((0, 1), (2, 2))
     assert between[3, 1] == ((2, 2), (4, 1))
     assert len(between) == 5
+
+
+def test_who_leaves_the_line_between_two_frames_is_read():
+    """3 pixels beside it are allowed."""
+    assert interpolated_people(frames(0, 1, 2), [detections(50), detections(54), detections(53)]) == {
+        (1, 0): ((0, 0), (2, 0))
+    }
+    assert not interpolated_people(frames(0, 1, 2), [detections(50), detections(55), detections(53)])
+
+
+def test_who_moves_far_is_read_in_every_other_frame_at_most():
+    """5 pixels may lie between two frames with one between them, 3 where there are more."""
+    assert len(interpolated_people(frames(0, 1, 2), [detections(50 + 2.5 * t) for t in range(3)])) == 1
+    between = interpolated_people(frames(*range(5)), [detections(50 + 1.25 * t) for t in range(5)])
+    assert between == {(1, 0): ((0, 0), (2, 0)), (3, 0): ((2, 0), (4, 0))}
+    assert not interpolated_people(frames(0, 1, 2), [detections(50 + 3.5 * t) for t in range(3)])
 
 
 def test_who_is_not_where_they_were_meanwhile_is_read():

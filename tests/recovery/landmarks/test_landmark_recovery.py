@@ -72,7 +72,7 @@ def test_bodies_lie_on_people(body_model, frame, found, view):
     ((kept, bodies),) = recover([frame], [found])
     check(kept, bodies)
     assert len(bodies) == 3
-    assert (distance(kept, bodies) < 0.05).all()
+    assert (distance(kept, bodies) < 0.06).all()
     assert (bodies.joints_3d[:, 0, 1] < bodies.joints_3d[:, 11, 1]).all()  # noses above ankles: y is down
 
 
