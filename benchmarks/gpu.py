@@ -2,13 +2,15 @@
 
     python benchmarks/gpu.py --output gpu.json              # on a machine with a CUDA GPU
     python benchmarks/gpu.py --small --output small.json    # small networks, to try this program on a CPU
+    python benchmarks/gpu.py --compile --no-tests           # also with torch.compile, which takes minutes more
     python benchmarks/gpu.py --table gpu.json               # the tables again
 
 1. All tests that need a GPU. 2. The whole chain on synthetic 1080p frames, with rendering and results, for 1, 3 and 10
 people: frames a second, of each stage as well, how much of the time the GPU computes, operations a second and their
 share of what the card reaches in one large matrix product, and memory. 3. Beside it, in the same process, a
 straightforward chain: float32, one frame and one person at a time, attention written out, masks pasted over the whole
-frame, one step after the other. 4. How bfloat16 and float32 on the GPU differ from float32 on the CPU.
+frame, one step after the other. 4. The chain again with the detector's heads in float16. 5. How bfloat16 and float32 on
+the GPU differ from float32 on the CPU.
 
 Weights are random: the networks run at full size on what they are given, and boxes of people who move about take the
 place of the detections. Needs no video library, so frames are not decoded, and the rendered ones not encoded.
@@ -32,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -140,10 +142,21 @@ def configuration(device: str) -> Config:
     )
 
 
-def our_chain(networks: Networks, scene: Scene, device: str, folder: Path) -> Callable[[Scene], dict[str, float]]:
+def our_chain(
+    networks: Networks,
+    scene: Scene,
+    device: str,
+    folder: Path,
+    *,
+    head_precision: Literal["float32", "float16"] = "float32",
+    compile: bool = False,
+) -> Callable[[Scene], dict[str, float]]:
     """What runs the chain on a scene, as `4dhumans track --render` does, and returns working seconds by stage."""
     config = configuration(device)
-    detector = ViTDetDetector(networks.vitdet, device, image_size=networks.image_size)
+    vitdet, hmr2 = copy.deepcopy((networks.vitdet, networks.hmr2)) if compile else (networks.vitdet, networks.hmr2)
+    detector = ViTDetDetector(
+        vitdet, device, image_size=networks.image_size, head_precision=head_precision, compile=compile
+    )
     current = [scene]
 
     def detect(frames: Sequence[Frame]) -> list[Detections]:
@@ -151,7 +164,7 @@ def our_chain(networks: Networks, scene: Scene, device: str, folder: Path) -> Ca
         return [current[0].detections(frame) for frame in frames]
 
     body_model = BodyModel.open_body()
-    recovery = HMR2Recovery(networks.hmr2, body_model, device, stages.make_intrinsics(config.camera))
+    recovery = HMR2Recovery(hmr2, body_model, device, stages.make_intrinsics(config.camera), compile=compile)
     pipeline = Pipeline(config, detector=detect, recovery=recovery)
     pipeline.share_on = torch.device(device) if device.startswith("cuda") else None
     pipeline.appearance = stages.make_appearance(config, pipeline.body_model, torch.device(device))
@@ -173,9 +186,11 @@ def our_chain(networks: Networks, scene: Scene, device: str, folder: Path) -> Ca
             ThreadPoolExecutor(1) as writer,
             ThreadPoolExecutor(1) as drawer,
         ):
+            begun = []
             for frame in pipeline.run(scene.source()):
-                writer.submit(results.write, frame)
-                drawer.submit(draw, frame)
+                begun += [writer.submit(results.write, frame), drawer.submit(draw, frame)]
+            for work in begun:
+                work.result()
         return {**pipeline.seconds, "rendering": drawing[0]}
 
     return run
@@ -293,10 +308,13 @@ def union(spans: Sequence[tuple[float, float]]) -> float:
 def differences(networks: Networks, device: str) -> dict[str, dict[str, float]]:
     """Of the device's answers from those of the CPU in float32, by precision.
 
-    features: of ViTDet, mean difference over mean size. Of HMR 2.0, whose readout is scaled so that 6D numbers vary by
-    0.3: rotations in degrees, joints in mm, camera without a unit; the mean and the largest.
+    features: of ViTDet, mean difference over mean size; boxes, in pixels, and scores: after its cascade in float32 from
+    a hundred given proposals. Of HMR 2.0, whose readout is scaled so that 6D numbers vary by 0.3: rotations in degrees,
+    joints in mm, camera without a unit. The mean and the largest.
     """
     size, scene = networks.image_size, Scene(3, networks.frame_size, 1)
+    corners = torch.rand(1, 100, 2, generator=torch.Generator().manual_seed(0)) * size * 0.7
+    proposals = torch.cat([corners, corners + size * 0.3], -1)
     picture = torch.from_numpy(scene.image[:size, :size]).permute(2, 0, 1).float()
     crops = crop_people(scene.image, *crop_squares(scene.boxes(0)))
     hmr2, body_model = copy.deepcopy(networks.hmr2).cpu(), BodyModel.open_body()
@@ -304,36 +322,48 @@ def differences(networks: Networks, device: str) -> dict[str, dict[str, float]]:
     token = hmr2.smpl_head.transformer(hmr2.backbone(crops[..., 32:-32]))
     readout.weight.mul_(0.3 / (token @ readout.weight.T).std())
 
-    def answers(device: str, dtype: torch.dtype) -> tuple[list[torch.Tensor], Any]:
+    def answers(device: str, dtype: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor], Any]:
         vitdet, recovery = copy.deepcopy(networks.vitdet).to(device), copy.deepcopy(hmr2).to(device)
         with float32_convolutions(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            features = [level.float().cpu() for level in vitdet.features([picture.to(device)], size)]
-            found = recovery(crops.to(device), copy.deepcopy(body_model).to(device))
-        return features, found
+            features = [level.float() for level in vitdet.features([picture.to(device)], size)]
+            bodies = recovery(crops.to(device), copy.deepcopy(body_model).to(device))
+        with float32_convolutions():
+            sizes = torch.full((1, 2), float(size), device=device)
+            found = vitdet.roi_heads(features, proposals.to(device), sizes)
+        return [level.cpu() for level in features], [values.cpu() for values in found], bodies
 
-    features, exact = answers("cpu", torch.float32)
+    features, (boxes, scores), exact = answers("cpu", torch.float32)
     result = {}
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     for name, dtype in kinds.items():
-        ours, found = answers(torch.device(device).type, dtype)
+        ours, (our_boxes, our_scores), found = answers(torch.device(device).type, dtype)
         relative = [((a - b).abs().mean() / b.abs().mean()).item() for a, b in zip(ours, features, strict=True)]
         distance = (exact.body_pose - found.body_pose.cpu()).flatten(-2).norm(dim=-1)  # 2 √2 sin(angle / 2)
         angle = torch.rad2deg(2 * torch.arcsin((distance / 8**0.5).clamp(max=1)))
         joints = 1000 * (found.joints.cpu() - exact.joints).norm(dim=-1)
         camera = (found.camera_crop.cpu() - exact.camera_crop).abs()
+        differing = {
+            "box": (our_boxes - boxes).abs(), "score": (our_scores - scores).abs(),
+            "rotation": angle, "joint": joints, "camera": camera,
+        }  # fmt: skip
         result[name] = {"features": max(relative)} | {
             f"{what} {kind}": getattr(values, kind)().item()
-            for what, values in (("rotation", angle), ("joint", joints), ("camera", camera))
+            for what, values in differing.items()
             for kind in ("mean", "max")
         }
     return result
 
 
 def run_tests() -> dict[str, Any]:
-    """The counts of the tests that need a GPU. Test files that need what is not installed here count as errors."""
+    """The counts of the tests that need a GPU. Test files that need what is not installed here count as errors.
+
+    Raises: RuntimeError where no test was run, as without pytest.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--continue-on-collection-errors", "tests"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|errors?|skipped)", done.stdout)}
+    if not counts:
+        raise RuntimeError((done.stderr or done.stdout).strip() or f"pytest ended with {done.returncode}")
     return {**counts, "failures": re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.M)[:20]}
 
 
@@ -345,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="small networks and frames, which measure nothing")
     parser.add_argument("--frames", type=int, help="of a run of the chain")
     parser.add_argument("--people", type=int, nargs="+", default=list(PEOPLE))
+    parser.add_argument("--compile", action="store_true", help="measure the chain with torch.compile, too")
     parser.add_argument("--no-tests", action="store_true")
     options = parser.parse_args(arguments)
     if options.table:
@@ -399,9 +430,29 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         if plain is not None:
             shorter = max(count // 10, 6)
             results["straightforward"] = measure_chain(networks, plain, options, shorter, section, None)
+        for name, changes in variants(options.compile).items():
+            found = section(f"ours with {name}", partial(measure_variant, networks, options, count, place, changes))
+            if found is not None:
+                results.setdefault("variants", {})[name] = found
         results["differences"] = section("differences", lambda: differences(networks, device))
     results["seconds"] = time.perf_counter() - began
     return results
+
+
+def variants(compile: bool) -> dict[str, dict[str, Any]]:
+    """Settings that differ from the default, as arguments of `our_chain`."""
+    heads: dict[str, dict[str, Any]] = {"head_precision=float16": {"head_precision": "float16"}}
+    return heads | ({"compile=true": {"compile": True}} if compile else {})
+
+
+def measure_variant(
+    networks: Networks, options: argparse.Namespace, count: int, folder: Path, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Our chain with other settings, with three people."""
+    scene = Scene(3, networks.frame_size, count)
+    run = our_chain(networks, scene, options.device, folder, **changes)
+    run(scene)  # once to warm up, so that all sizes of batches are compiled
+    return measure(run, scene, options.device)
 
 
 def measure_chain(
@@ -462,6 +513,14 @@ def tables(results: dict[str, Any]) -> str:
         for people, found in chain.items():
             rates = (_text(found["stages"].get(stage), ".1f") for stage in stages_of)
             lines.append(f"| {people} people | {' | '.join(rates)} |")
+    others = results.get("variants") or {}
+    if others:
+        default = ((results.get("ours") or {}).get("3") or {}).get("frames_per_second")
+        lines += ["", "| 3 people | frames/s | GiB |", "|---|---|---|", f"| default | {_text(default, '.2f')} | |"]
+        lines += [
+            f"| {name} | {_text(found['frames_per_second'], '.2f')} | {_text(found.get('memory_gib'), '.1f')} |"
+            for name, found in others.items()
+        ]
     found = results.get("differences") or {}
     if found:
         names = list(next(iter(found.values())))

@@ -66,7 +66,7 @@ class StoredBiasAttention(PlainAttention):
 
     def weighted(self, q: Tensor, k: Tensor, v: Tensor, h: int, w: int) -> Tensor:
         bias_h, bias_w = self.position_terms(q, h, w)
-        bias = (bias_h[..., :, None] + bias_w[..., None, :]).view(-1, 1, h * w, h * w)
+        bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(-1, 1, h * w, h * w)
         return functional.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]
 
 

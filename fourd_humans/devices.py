@@ -7,6 +7,7 @@ for the device, so that it is never idle while Python prepares the next step.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fourd_humans.errors import FourDHumansError
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+MOST_REPEATED = 3  # batches that are repeated alone before smaller ones are tried beside the other stages
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -124,9 +127,13 @@ def pixels_on(image: NDArray[np.uint8], uploaded: Tensor | None, device: torch.d
     return uploaded
 
 
-def own_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A CUDA stream for one stage, so that stages do not wait for each other's work; None on other devices."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+def own_stream(device: torch.device, stage: int) -> torch.cuda.Stream | None:
+    """A CUDA stream for one stage, so that stages do not wait for each other's work; None on other devices.
+
+    stage: 0 for the first of the chain, 1 for the next. Later ones go first: their small kernels would wait behind the
+    first one's large kernels, and they cannot starve it, since they live on its results.
+    """
+    return torch.cuda.Stream(device, priority=-stage) if device.type == "cuda" else None
 
 
 @contextmanager
@@ -136,21 +143,60 @@ def in_stream(stream: torch.cuda.Stream | None) -> Iterator[torch.cuda.Stream | 
         yield stream
 
 
+def compile_module(module: nn.Module) -> None:
+    """Let torch.compile make calls of `module` faster, for a few sizes of its inputs: each is compiled by itself.
+
+    It needs a C compiler, and Triton on a GPU. Where it fails, the module works as before, after one warning.
+    """
+    plain = module.forward
+
+    def give_up(error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("torch.compile fails here and is left out: %s", reason)
+        module.forward = plain
+
+    def forward(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            give_up(error)
+        return plain(*arguments)
+
+    try:
+        compiled = torch.compile(plain, dynamic=False)
+        module.forward = forward
+    except RuntimeError as error:  # it does not know this Python or this system
+        give_up(error)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device's memory is full, in torch's words or those of CUDA's libraries."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and re.search("out of memory|_STATUS_NOT_INITIALIZED|_STATUS_[A-Z_]*ALLOC", str(error)) is not None
+    )
+
+
 class _SharedMemory:
     """A device's memory, which several stages use at a time: who finds it full may wait to have it alone."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._at_work = 0
+        self._at_work = self._begun = 0
         self._taken = False
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
+    def shared(self) -> Iterator[Callable[[], bool]]:
+        """Gives what tells whether others have been at work meanwhile."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken)
             self._at_work += 1
+            self._begun += 1
+            others, begun = self._at_work > 1, self._begun
         try:
-            yield
+            yield lambda: others or self._begun > begun
         finally:
             with self._changed:
                 self._at_work -= 1
@@ -169,10 +215,6 @@ class _SharedMemory:
                 self._taken = False
                 self._changed.notify_all()
 
-    def has_others(self) -> bool:
-        """Whether others than the caller, who has it shared, are at work."""
-        return self._at_work > 1
-
 
 # One for the process, as the memory itself: its stages do not know of one another.
 _memory = _SharedMemory()
@@ -182,13 +224,15 @@ class Batches:
     """Sends items through a network in batches that the device's memory holds.
 
     Where it does not hold a batch while other stages are at work, the batch is repeated alone, so that a stage does not
-    suffer for another one's size. Where it still does not, the batch size is halved for good.
+    suffer for another one's size. Where it still does not, or where that happens again and again, the batch size is
+    halved for good.
 
     size: of a batch at first. what: goes through, as "frames". advice: what to set where not even one fits.
     """
 
     def __init__(self, size: int, what: str, advice: str) -> None:
         self.size, self._what, self._advice = size, what, advice
+        self._repeated = 0
 
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result]:
         """`work` on all items: its results, one for each batch.
@@ -204,26 +248,43 @@ class Batches:
                 results += result
                 done += len(batch)
             elif len(batch) == 1:
-                raise FourDHumansError(
-                    f"the device's memory does not hold even one of the {self._what}: {self._advice}"
-                )
+                raise self._nothing_fits()
             else:
                 self.size = len(batch) // 2
+                self._repeated = 0
                 log.warning("the device's memory is full: %d %s at once from now on", self.size, self._what)
         return results
 
+    def whole(self, work: Callable[[], Result]) -> Result:
+        """`work` that cannot be divided. Raises: as `run`."""
+        result = self._fitted((), lambda _: work())
+        if result is None:
+            raise self._nothing_fits()
+        return result[0]
+
+    def _nothing_fits(self) -> FourDHumansError:
+        return FourDHumansError(f"the device's memory does not hold even one of the {self._what}: {self._advice}")
+
     def _fitted(self, batch: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result] | None:
         """The result, in a list, or None where there is no memory for it."""
-        with _memory.shared():
-            try:
-                return [work(batch)]
-            except torch.OutOfMemoryError:
-                crowded = _memory.has_others()
-        # Outside of the clause: the exception holds on to all that was computed so far.
-        if not crowded:
+        with _memory.shared() as crowded:
+            result = _attempt(batch, work)
+            if result is not None or not crowded():
+                return result
+        self._repeated += 1
+        if self._repeated > MOST_REPEATED and len(batch) > 1:
             return None
         with _memory.alone():
-            try:
-                return [work(batch)]
-            except torch.OutOfMemoryError:
-                return None
+            return _attempt(batch, work)
+
+
+def _attempt(batch: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result] | None:
+    """The result, in a list, or None where there is no memory for it."""
+    try:
+        return [work(batch)]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside of the clause: the exception holds on to all that was computed so far.
+    torch.cuda.empty_cache()  # what torch keeps for later is missing to CUDA's libraries
+    return None

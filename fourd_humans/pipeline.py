@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from fourd_humans import stages
 from fourd_humans.config import Config, default_config
-from fourd_humans.devices import upload_images
+from fourd_humans.devices import is_out_of_memory, upload_images
 from fourd_humans.errors import FourDHumansError
 from fourd_humans.motion.refinement_buffer import REFINEMENT_CLASSES, RefinementBuffer
 from fourd_humans.people import Bodies, Detections, Frame, Rejected, TrackedFrame
@@ -322,8 +322,10 @@ class Pipeline:
         try:
             with self._timed("reading"):
                 pixels = iter(upload_images([frame.image for frame in good], self.share_on, wait=True))
-        except torch.OutOfMemoryError:  # the stages can do with fewer at a time
-            return items
+        except RuntimeError as error:
+            if is_out_of_memory(error):  # the stages can do with fewer at a time
+                return items
+            raise
         return [replace(i, frame=replace(i.frame, pixels=next(pixels))) if i.error is None else i for i in items]
 
     def _detect(self, items: list[ObservedFrame]) -> list[ObservedFrame]:

@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_gpu import fake_gpu
+from small_hmr2 import SMALL
 from white_squares import WhiteSquares, picture
 
+from fourd_humans.body.model import BodyModel
 from fourd_humans.config import apply_settings, default_config
+from fourd_humans.detection.vitdet.model import ViTDet
+from fourd_humans.detection.vitdet.stage import ViTDetDetector
+from fourd_humans.geometry.camera import intrinsics_from
 from fourd_humans.geometry.crops import with_crop_camera
-from fourd_humans.people import Frame
+from fourd_humans.people import Detections, Frame
 from fourd_humans.pipeline import BATCH_BYTES, MOST_FAILURES, Pipeline
+from fourd_humans.recovery.hmr2.model import HMR2
+from fourd_humans.recovery.hmr2.stage import HMR2Recovery
 from fourd_humans.video import open_source
 from fourd_humans.video.frames import BadFrame, Source
 
@@ -237,6 +245,33 @@ def test_memory_does_not_grow_with_the_number_of_frames(squares):
     finally:
         tracemalloc.stop()
     assert min(held[200:280]) - min(held[60:140]) < 140 * 2000, "a frame's records are five times that"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_frames_go_to_a_fake_gpu_once_and_each_batch_waits_once(monkeypatch):
+    """Stage after stage in one thread, since the fake GPU is that of a thread."""
+    monkeypatch.setattr("fourd_humans.pipeline.read_ahead", lambda items, depth: (item for item in items))
+    config = apply_settings(default_config(), ["shots.detect=false", "detection.batch_size=2"])
+    pipeline = Pipeline(config, appearance=lambda frames, detections, bodies: list(bodies))
+    vitdet, hmr2 = ViTDet(width=32, depth=2, heads=2, window_blocks=(0,), image_size=64, channels=8), HMR2(**SMALL)
+    everybody = Detections(np.array([[10, 10, 50, 70], [60, 5, 120, 75]], np.float32), np.ones(2, np.float32))
+
+    with fake_gpu() as gpu:
+        detector = ViTDetDetector(vitdet, "cuda")
+        pipeline.detect = lambda frames: [everybody for _ in detector(frames)]
+        pipeline.recover = HMR2Recovery(hmr2, BodyModel.open_body(), "cuda", intrinsics_from)
+        pipeline.share_on = torch.device("cuda")
+        gpu.values[8, 3] = np.ones(3)  # cameras
+        gpu.waits.clear()
+        gpu.default_stream.operations.clear()
+        found = list(pipeline.observe(source_of([picture(2 * t) for t in range(4)])))
+    assert [len(item.bodies) for item in found] == [2] * 4
+    assert gpu.waits == []
+    copies = [name for name in gpu.default_stream.operations if "copy" in name]
+    assert len(copies) == gpu.default_stream.waits == 2, "one of each batch"
+    assert detector._stream.waits == 2
+    assert pipeline.recover._stream.waits == 1, "the people of all batches together"
+    assert detector._stream.kept == pipeline.recover._stream.kept == [(80, 160, 3)] * 4
 
 
 @pytest.mark.gpu

@@ -44,7 +44,7 @@ class EncoderDistance:
         self.encoder = encoder.to(self.device).eval()
         on_gpu = self.device.type == "cuda"
         self._batches = Batches(batch_size or (16 if on_gpu else 4), "pairs of people to compare", "try --device cpu")
-        self._stream = own_stream(self.device)
+        self._stream = own_stream(self.device, 2)
 
     @torch.inference_mode()
     def __call__(
@@ -54,8 +54,8 @@ class EncoderDistance:
         if not len(pairs):
             return np.zeros(0)
         with in_stream(self._stream), float32_convolutions():
-            (old, old_rows), (new, new_rows) = (
-                self._upload(textures, pairs[:, side]) for side, textures in enumerate((tracks, detections))
+            (old, old_rows), (new, new_rows) = self._batches.whole(
+                lambda: [self._upload(textures, pairs[:, side]) for side, textures in enumerate((tracks, detections))]
             )
 
             def work(batch: Sequence[int]) -> Tensor:

@@ -56,7 +56,7 @@ class _ViTDetFields(DetectorSettings):
     precision: PrecisionOrAuto = "auto"
     """Of the backbone: float32, bfloat16 or float16; auto: bfloat16 on CUDA GPUs, float32 elsewhere."""
     head_precision: Precision = "float32"
-    """Of proposals, boxes and masks: float32, bfloat16 or float16."""
+    """Of proposals, boxes and masks: float32, float16 (faster on a GPU) or bfloat16 (as fast, less exact)."""
     compile: bool = False
     """Use torch.compile for the backbone: minutes at the start, faster afterwards."""
     checkpoint: str | None = None

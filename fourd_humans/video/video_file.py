@@ -69,7 +69,6 @@ def open_video(
     Raises: UsageError where the part asked for lies outside, or there is no such device; FourDHumansError where there
     is no video to read.
     """
-    _accelerator(hwaccel, path)
     with _open(path) as container:
         stream = _video_stream(container, path)
         frame_rate = _frame_rate(stream)
@@ -79,6 +78,9 @@ def open_video(
         tagged = next(
             (tags[key] for tags in (stream.metadata, container.metadata) for key in FOCAL_TAGS if key in tags), None
         )
+
+    if hwaccel is not None:
+        _check_accelerator(hwaccel, path)
 
     def read(first: int = 0) -> Iterator[Frame | BadFrame]:
         nearest = keyframe
@@ -299,7 +301,8 @@ def _missing(container: InputContainer, stream: VideoStream, count: int, end: fl
 def _open(path: Path, hwaccel: str | None = None) -> InputContainer:
     try:
         # The prefix keeps a name with a colon from being taken for a protocol. Metadata may be in any encoding.
-        container = av.open(f"file:{path}", metadata_errors="replace", hwaccel=_accelerator(hwaccel, path))
+        accelerator = None if hwaccel is None else HWAccel(hwaccel, allow_software_fallback=True)
+        container = av.open(f"file:{path}", metadata_errors="replace", hwaccel=accelerator)
     except (FFmpegError, OSError) as error:
         if path.is_file() and not path.stat().st_size:
             raise FourDHumansError(f"{path} is empty") from error
@@ -310,10 +313,16 @@ def _open(path: Path, hwaccel: str | None = None) -> InputContainer:
     return container
 
 
-def _accelerator(name: str | None, path: Path) -> HWAccel | None:
-    """Raises: UsageError where this machine has no such device, or PyAV no such kind."""
+def _check_accelerator(name: str, path: Path) -> None:
+    """Of a video that can be read. Warns where the CPU decodes it all the same.
+
+    Raises: UsageError where this machine has no such device, or PyAV no such kind.
+    """
     try:
-        return None if name is None else HWAccel(name, allow_software_fallback=True)
+        with av.open(f"file:{path}", metadata_errors="replace", hwaccel=HWAccel(name)) as container:
+            decoder = _video_stream(container, path).codec_context
+            if not decoder.is_hwaccel:
+                log.warning("%s is decoded by the CPU: '%s' does not decode %s here", path, name, decoder.name)
     except (FFmpegError, OSError, ValueError) as error:
         raise UsageError(
             f"video.hwaccel: {path} cannot be decoded by '{name}' here; PyAV knows {', '.join(hwdevices_available())}"

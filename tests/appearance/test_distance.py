@@ -3,11 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fake_gpu import fake_gpu
+from gpu_waits import waits_for_the_gpu
 
 from fourd_humans.appearance.distance import PRIOR, ColourDistance, EncoderDistance, texel_areas
 from fourd_humans.appearance.encoder import TextureEncoder
 from fourd_humans.body.atlas import TextureAtlas
 from fourd_humans.body.model import BodyModel
+from fourd_humans.errors import FourDHumansError
 
 ALL = np.ones((256, 256), bool)
 TOP = np.arange(256)[:, None] < 128 * np.ones(256)
@@ -112,6 +115,29 @@ def test_encoder_distance_ignores_what_is_not_seen_in_both() -> None:
     assert distance(tracks, detections, np.zeros((0, 2), int)).shape == (0,)
 
 
+def test_the_encoder_waits_once_for_a_fake_gpu() -> None:
+    looks = [skin(clothes(seed)) for seed in range(2)]
+    encoder = TextureEncoder()
+    with fake_gpu() as gpu:
+        distance = EncoderDistance(encoder, "cuda", batch_size=2)
+        gpu.waits.clear()
+        found = distance(looks, looks, np.array([[0, 1], [1, 0], [1, 1]]))
+    assert found.shape == (3,)
+    assert gpu.waits == []
+    assert distance._stream is not None
+    assert distance._stream.waits == 1
+
+
+def test_textures_that_memory_does_not_hold_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("fourd_humans.appearance.distance.upload", full)
+    looks = [skin(clothes(0))]
+    with pytest.raises(FourDHumansError, match="even one of the pairs of people to compare: try --device cpu"):
+        EncoderDistance(TextureEncoder())(looks, looks, np.array([[0, 0]]))
+
+
 @pytest.mark.gpu
 def test_the_encoders_distances_on_a_gpu() -> None:
     torch.manual_seed(0)
@@ -119,6 +145,9 @@ def test_the_encoders_distances_on_a_gpu() -> None:
     looks = [skin(clothes(seed)) for seed in range(3)]
     pairs = np.array([[0, 1], [1, 2], [2, 2]])
     expected = EncoderDistance(encoder)(looks, looks, pairs)
-    found = EncoderDistance(encoder, "cuda")(looks, looks, pairs)
+    on_gpu = EncoderDistance(encoder, "cuda")
+    on_gpu(looks, looks, pairs)  # which also sets up cuDNN
+    found, waits = waits_for_the_gpu(lambda: on_gpu(looks, looks, pairs))
+    assert waits <= 1
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
     assert isinstance(found, np.ndarray)

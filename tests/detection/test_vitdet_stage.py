@@ -4,17 +4,19 @@ import copy
 import dataclasses
 import logging
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from fake_gpu import fake_gpu
 from gpu_waits import waits_for_the_gpu
 
 from fourd_humans.checkpoints.loading import load_state_dict, load_strictly
 from fourd_humans.detection.vitdet import stage
 from fourd_humans.detection.vitdet.model import Instances, vitdet_h
 from fourd_humans.detection.vitdet.stage import ViTDetDetector, resize
-from fourd_humans.devices import float32_convolutions
+from fourd_humans.devices import float32_convolutions, upload_images
 from fourd_humans.errors import FourDHumansError, UsageError
 from fourd_humans.people import Frame
 
@@ -224,6 +226,35 @@ def test_a_frame_that_cannot_be_written_to(detector):
     detector([frame(image)])
 
 
+def test_the_backbone_is_compiled_once_for_all_batches(small_vitdet, monkeypatch):
+    """Of fewer frames than a batch has, and of frames of another size."""
+    graphs = []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=lambda graph, _: graphs.append(0) or graph))
+    detector = ViTDetDetector(copy.deepcopy(small_vitdet), "cpu", batch_size=2, image_size=64, compile=True)
+    detector([frame(noise(60, 80), i) for i in range(3)])
+    detector([frame(noise(90, 50))])
+    assert len(graphs) == 1
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_detector_finds_the_same(small_vitdet, vitdet_reference, caplog):
+    from torch._inductor.utils import fresh_cache  # takes a second
+
+    detector, compiled = (
+        ViTDetDetector(
+            copy.deepcopy(small_vitdet), "cpu", score_threshold=0.3, category=CATEGORY, batch_size=1, compile=compile
+        )
+        for compile in (False, True)
+    )
+    picture = frame(vitdet_reference["image"])
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}), fresh_cache():
+        (found,), (again,) = compiled([picture]), compiled([picture])
+    (expected,) = detector([picture])
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_array_equal(again.boxes, expected.boxes)
+    assert sum("torch.compile fails here and is left out" in line for line in caplog.text.splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_compiled_backbone_finds_the_same(small_vitdet, detector, vitdet_reference):
     compiled = ViTDetDetector(
@@ -256,6 +287,45 @@ def test_the_full_size_checkpoint(tmp_path, monkeypatch):
     assert np.isfinite(found.boxes).all()
 
 
+@pytest.mark.parametrize(("precision", "head_precision"), [("auto", "float32"), ("float32", "float16")])
+def test_nothing_waits_for_a_fake_gpu_before_the_end(small_vitdet, precision, head_precision):
+    """Nor does anything mix devices; and the pictures are those that are there already."""
+    model = copy.deepcopy(small_vitdet)
+    pictures = [frame(noise(90, 120 + i), i) for i in range(2)]
+    with fake_gpu() as gpu:
+        copies = upload_images([picture.image for picture in pictures], torch.device("cuda"), wait=True)
+        assert gpu.default_stream.waits == 1
+        shared = [dataclasses.replace(picture, pixels=one) for picture, one in zip(pictures, copies, strict=True)]
+        on_gpu = ViTDetDetector(
+            model, "cuda", category=CATEGORY, image_size=64, precision=precision, head_precision=head_precision
+        )
+        stream = on_gpu._stream
+        before = len(gpu.default_stream.operations)
+        gpu.waits.clear()
+        found = on_gpu(shared)
+    assert gpu.waits == []
+    assert stream.waits == 1
+    assert stream.kept == [(90, 120, 3), (90, 121, 3)]
+    assert len(gpu.default_stream.operations) == before, "all in the stage's own stream"
+    assert on_gpu.dtype == (torch.bfloat16 if precision == "auto" else torch.float32)
+    assert [len(people) for people in found] == [0, 0]
+
+
+def test_masks_of_a_crowd_wait_once_more_on_a_fake_gpu(small_vitdet, monkeypatch):
+    monkeypatch.setattr(stage, "MASKS", 3)
+    model = copy.deepcopy(small_vitdet)
+    with fake_gpu() as gpu:
+        on_gpu = ViTDetDetector(model, "cuda", category=CATEGORY, image_size=64, min_width=0, min_height=0)
+        gpu.values[1, 1000] = np.arange(1000) < 5  # scores
+        gpu.values[1, 1000, 4] = np.array([10, 10, 50, 50])
+        gpu.values[(3,)] = np.arange(3)  # the places of the first masks
+        gpu.waits.clear()
+        (found,) = on_gpu([frame(noise(64, 64))])
+    assert len(found) == len(found.masks) == 5
+    assert gpu.waits == []
+    assert on_gpu._stream.waits == 2
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_on_a_gpu(small_vitdet, detector, vitdet_reference, precision):
@@ -276,8 +346,9 @@ def test_on_a_gpu(small_vitdet, detector, vitdet_reference, precision):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_nothing_waits_for_the_gpu_before_the_end(small_vitdet, vitdet_reference, precision):
+def test_nothing_waits_for_the_gpu_before_the_end(small_vitdet, vitdet_reference, precision, monkeypatch):
     """Only the stage itself does, for the copy of its results."""
+    monkeypatch.setattr(stage, "MASKS", 64)  # there are more than 16 in a picture, whose masks would come in parts
     on_gpu = ViTDetDetector(
         copy.deepcopy(small_vitdet), "cuda", score_threshold=0.3, min_width=0, min_height=0, category=CATEGORY,
         image_size=256, precision=precision,
@@ -297,3 +368,35 @@ def test_the_reference_on_a_gpu_in_float32(small_vitdet, detector, vitdet_refere
     with torch.inference_mode(), float32_convolutions():
         for ours, theirs in zip(on_gpu.features([image.cuda()]), small_vitdet.features([image]), strict=True):
             assert (ours.cpu() - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+@pytest.mark.gpu
+def test_the_batch_is_halved_when_the_gpus_memory_is_full(small_vitdet, vitdet_reference):
+    """With memory for more than one picture, and not for four."""
+    pictures = [frame(vitdet_reference["image"], i) for i in range(4)]
+
+    def on_gpu(batch_size):
+        return ViTDetDetector(
+            copy.deepcopy(small_vitdet), "cuda", score_threshold=0.3, category=CATEGORY, image_size=256,
+            batch_size=batch_size, precision="float32",
+        )  # fmt: skip
+
+    def peak(detector):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        found = detector(pictures)
+        return found, torch.cuda.max_memory_reserved()
+
+    one, four = on_gpu(1), on_gpu(4)
+    expected, least = peak(one)
+    _, most = peak(four)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((least + 0.4 * (most - least)) / total)
+    try:
+        found = four(pictures)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert four.batches.size in (1, 2)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.scores[:10], theirs.scores[:10], atol=1e-2)

@@ -15,4 +15,4 @@ def waits_for_the_gpu(work):
             result = work()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return result, sum("synchronizing" in str(warning.message) for warning in caught)
+    return result, sum("called a synchronizing" in str(warning.message) for warning in caught)

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.codec.hwaccel import hwdevices_available
 from numbered import number_in, numbered
 from PIL import Image
 
@@ -315,3 +316,26 @@ def test_only_sound(tmp_path):
         file.mux(stream.encode(frame))
     with pytest.raises(FourDHumansError, match="holds no video"):
         open_source(tmp_path / "sound.wav")
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match=r"video\.hwaccel: .*walk\.mp4 cannot be decoded by 'nothing' here; PyAV"):
+        open_source(DEMO / "walk.mp4", hwaccel="nothing")
+
+
+@pytest.mark.skipif("drm" not in hwdevices_available(), reason="PyAV was built without it")
+def test_where_a_device_does_not_know_the_format_the_cpu_decodes(caplog):
+    """drm is a kind of device that no decoder of the demo videos takes."""
+    expected = next(iter(open_source(DEMO / "walk.mp4", end=2)))
+    found = next(iter(open_source(DEMO / "walk.mp4", end=2, hwaccel="drm")))
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert "walk.mp4 is decoded by the CPU: 'drm' does not decode" in caplog.text
+
+
+@pytest.mark.gpu
+def test_frames_decoded_on_a_gpu_are_those_of_the_cpu():
+    """As far as roundings of colours."""
+    on_cpu, on_gpu = (good(open_source(DEMO / "two_people.mp4", end=5, hwaccel=name)) for name in (None, "cuda"))
+    assert [frame.time for frame in on_gpu] == [frame.time for frame in on_cpu]
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert np.abs(ours.image.astype(int) - theirs.image).mean() < 2

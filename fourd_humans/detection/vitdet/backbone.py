@@ -142,14 +142,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, positions_h: Tensor, positions_w: Te
     are further channels of q, and which row and column a key lies in, as zeros and a one, further channels of k.
     """
     h, w, channels = len(positions_h), len(positions_w), q.shape[-1]
+    spare = -(channels + h + w) % 8  # zeros, since the fastest kernels take multiples of 8
     grid, root = q.unflatten(2, (h, w)), channels**0.5  # the scores are divided by the root
     by_row = grid @ (positions_h * root).to(q.dtype).mT  # (N, heads, h, w, key's row)
-    by_column = torch.einsum("nhyxc,xkc->nhyxk", grid, (positions_w * root).to(q.dtype))
+    columns = functional.pad(positions_w * root, (0, 0, 0, spare)).to(q.dtype)
+    by_column = torch.einsum("nhyxc,xkc->nhyxk", grid, columns)
     row = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
-    column = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
+    column = torch.eye(w, w + spare, dtype=q.dtype, device=q.device).repeat(h, 1)
     wide_q = torch.cat([q, by_row.flatten(2, 3), by_column.flatten(2, 3)], -1)
     wide_k = torch.cat([k, torch.cat([row, column], -1).expand(*k.shape[:2], -1, -1)], -1)
-    wide_v = functional.pad(v, (0, h + w))  # the kernels want all three equally wide
+    wide_v = functional.pad(v, (0, h + w + spare))  # they also want all three equally wide
     y = functional.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1 / root)
     return y[..., :channels]
 

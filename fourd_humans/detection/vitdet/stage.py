@@ -25,6 +25,7 @@ from fourd_humans.devices import (
     Batches,
     autocast,
     choose_dtype,
+    compile_module,
     download,
     float32_convolutions,
     in_stream,
@@ -107,7 +108,7 @@ class ViTDetDetector:
         self.model = model.to(self.device).eval()
         self._compiled = compile
         if compile:  # for batches of one size, to which smaller ones are filled up
-            self.model.backbone.compile(dynamic=False)
+            compile_module(self.model.backbone)
         self.limits = Limits(score_threshold, min_width, min_height)
         self.nms_threshold = nms_threshold
         self.category = category
@@ -117,7 +118,7 @@ class ViTDetDetector:
         self.image_size = image_size or model.image_size
         self.dtype = choose_dtype(precision, self.device)
         self.head_dtype = choose_dtype(head_precision, self.device)
-        self._stream = own_stream(self.device)
+        self._stream = own_stream(self.device, 0)
         self._rounds = ROUNDS if self.device.type == "cuda" else None
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fourd_humans import checkpoints
@@ -21,6 +21,7 @@ from fourd_humans.devices import (
     Batches,
     autocast,
     choose_dtype,
+    compile_module,
     download,
     float32_convolutions,
     in_stream,
@@ -69,9 +70,9 @@ class HMR2Recovery:
     ) -> None:
         self.device = torch.device(device)
         on_gpu = self.device.type == "cuda"
-        self.model: nn.Module = model.to(self.device).eval()
+        self.model = model.to(self.device).eval()
         if compile:
-            self.model = torch.compile(self.model, dynamic=False)  # type: ignore[assignment]
+            compile_module(self.model)
         self.body_model = body_model if self.device.type == "cpu" else copy.deepcopy(body_model).to(self.device)
         self.intrinsics = intrinsics
         self.people_at_once = min(POOL_ON_GPU, batch_size or POOL_ON_GPU) if on_gpu else 1
@@ -81,7 +82,7 @@ class HMR2Recovery:
         self.knows_shape = body_model.shape_space == model.shape_space
         self._batch_size = batch_size
         self._batches: Batches | None = None
-        self._stream = own_stream(self.device)
+        self._stream = own_stream(self.device, 1)
 
     @classmethod
     def from_checkpoint(
@@ -143,13 +144,13 @@ class HMR2Recovery:
         if not people:
             return None
         with in_stream(self._stream), float32_convolutions():
-            pixels = {i: pixels_on(frames[i].image, frames[i].pixels, self.device) for i in {i for i, _ in people}}
 
             def work(batch: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
                 crops = []
                 for i, group in groupby(batch, itemgetter(0)):
                     (center, side), rows = squares[i], [row for _, row in group]
-                    crops.append(crop_people(pixels[i], center[rows], side[rows], self.device, self.antialias))
+                    pixels = pixels_on(frames[i].image, frames[i].pixels, self.device)
+                    crops.append(crop_people(pixels, center[rows], side[rows], self.device, self.antialias))
                 return self._recover_batch(torch.cat(crops))
 
             parts = self.batches.run(people, work)

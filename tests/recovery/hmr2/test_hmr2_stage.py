@@ -6,9 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fake_gpu import fake_gpu
 from gpu_waits import waits_for_the_gpu
 
 from fourd_humans.body.model import SMPL, BodyModel
+from fourd_humans.devices import upload_images
 from fourd_humans.errors import UsageError
 from fourd_humans.geometry.camera import intrinsics_from, project
 from fourd_humans.geometry.crops import crop_squares
@@ -180,6 +182,38 @@ def test_compiled_gives_the_same(make_stage):
     compiled = make_stage(compile=True)([frame(0), frame(1)], given)
     for (_, one), (_, other) in zip(plain, compiled, strict=True):
         np.testing.assert_allclose(one.joints_3d, other.joints_3d, atol=1e-4)
+
+
+def test_compiled_once_for_each_size(make_stage, monkeypatch):
+    graphs = []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=lambda graph, _: graphs.append(0) or graph))
+    stage = make_stage(batch_size=16, compile=True)
+    compiled = []
+    for count in (3, 5, 8, 9, 1):
+        stage([frame(0)], [people(*([10, 10, 50, 110],) * count)])
+        compiled.append(len(graphs))
+    assert compiled == [1, 1, 1, 2, 2], "for 8 and for 16 people"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize("antialias", [False, True])
+def test_nothing_waits_for_a_fake_gpu_before_the_end(small_model, antialias):
+    """Nor does anything mix devices; and the pictures are those that are there already."""
+    frames, given = [frame(0), frame(1)], [people([10, 10, 50, 110], [60, 5, 120, 115]), people([30, 20, 90, 100])]
+    with fake_gpu() as gpu:
+        copies = upload_images([picture.image for picture in frames], torch.device("cuda"), wait=True)
+        shared = [replace(picture, pixels=one) for picture, one in zip(frames, copies, strict=True)]
+        stage = HMR2Recovery(small_model, BodyModel.open_body(), "cuda", intrinsics_from, antialias=antialias)
+        before = len(gpu.default_stream.operations)
+        gpu.waits.clear()
+        gpu.values[3, 3] = np.ones((3, 3))  # cameras
+        results = stage(shared, given)
+    assert gpu.waits == []
+    assert stage._stream.waits == 1
+    assert stage._stream.kept == [(120, 160, 3)] * 2
+    assert stage._stream.priority < 0, "it goes before detection"
+    assert len(gpu.default_stream.operations) == before, "all in the stage's own stream"
+    assert [len(bodies) for _, bodies in results] == [2, 1]
 
 
 @pytest.mark.gpu
