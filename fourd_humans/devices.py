@@ -175,7 +175,8 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that the device's memory is full, in torch's words or those of CUDA's libraries."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
-        and re.search("out of memory|_STATUS_NOT_INITIALIZED|_STATUS_[A-Z_]*ALLOC", str(error)) is not None
+        and re.search("out of memory|can't allocate memory|_STATUS_NOT_INITIALIZED|_STATUS_[A-Z_]*ALLOC", str(error))
+        is not None
     )
 
 

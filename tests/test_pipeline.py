@@ -247,31 +247,69 @@ def test_memory_does_not_grow_with_the_number_of_frames(squares):
     assert min(held[200:280]) - min(held[60:140]) < 140 * 2000, "a frame's records are five times that"
 
 
+@pytest.fixture
+def chain():
+    """Without detection and recovery, and without textures."""
+    config = apply_settings(default_config(), ["shots.detect=false", "detection.batch_size=2"])
+    return Pipeline(config, appearance=lambda frames, detections, bodies: list(bodies))
+
+
+def set_networks(chain, device):
+    """Those of `paper`, small, with random weights, and poses that depend on the picture. All frames have two people in
+    the same places."""
+    torch.manual_seed(0)
+    heads = {"box_convolutions": (8,), "box_hidden": 16, "mask_convolutions": (8,)}
+    vitdet, hmr2 = (
+        ViTDet(width=32, depth=2, heads=2, window_blocks=(0,), image_size=64, channels=8, **heads),
+        HMR2(**SMALL),
+    )
+    with torch.no_grad():
+        hmr2.smpl_head.decpose.weight.mul_(100)
+    everybody = Detections(np.array([[10, 10, 50, 70], [60, 5, 120, 75]], np.float32), np.ones(2, np.float32))
+    detector = ViTDetDetector(vitdet, device)
+    chain.detect = lambda frames: [everybody for _ in detector(frames)]
+    chain.recover = HMR2Recovery(hmr2, BodyModel.open_body(), device, intrinsics_from, precision="float32")
+    chain.share_on = torch.device(device) if device == "cuda" else None
+    return detector
+
+
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
-def test_frames_go_to_a_fake_gpu_once_and_each_batch_waits_once(monkeypatch):
+def test_frames_go_to_a_fake_gpu_once_and_each_batch_waits_once(chain, monkeypatch):
     """Stage after stage in one thread, since the fake GPU is that of a thread."""
     monkeypatch.setattr("fourd_humans.pipeline.read_ahead", lambda items, depth: (item for item in items))
-    config = apply_settings(default_config(), ["shots.detect=false", "detection.batch_size=2"])
-    pipeline = Pipeline(config, appearance=lambda frames, detections, bodies: list(bodies))
-    vitdet, hmr2 = ViTDet(width=32, depth=2, heads=2, window_blocks=(0,), image_size=64, channels=8), HMR2(**SMALL)
-    everybody = Detections(np.array([[10, 10, 50, 70], [60, 5, 120, 75]], np.float32), np.ones(2, np.float32))
-
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **options: tensor)  # it needs values
     with fake_gpu() as gpu:
-        detector = ViTDetDetector(vitdet, "cuda")
-        pipeline.detect = lambda frames: [everybody for _ in detector(frames)]
-        pipeline.recover = HMR2Recovery(hmr2, BodyModel.open_body(), "cuda", intrinsics_from)
-        pipeline.share_on = torch.device("cuda")
+        detector = set_networks(chain, "cuda")
         gpu.values[8, 3] = np.ones(3)  # cameras
         gpu.waits.clear()
         gpu.default_stream.operations.clear()
-        found = list(pipeline.observe(source_of([picture(2 * t) for t in range(4)])))
+        found = list(chain.observe(source_of([picture(2 * t) for t in range(4)])))
     assert [len(item.bodies) for item in found] == [2] * 4
     assert gpu.waits == []
     copies = [name for name in gpu.default_stream.operations if "copy" in name]
     assert len(copies) == gpu.default_stream.waits == 2, "one of each batch"
     assert detector._stream.waits == 2
-    assert pipeline.recover._stream.waits == 1, "the people of all batches together"
-    assert detector._stream.kept == pipeline.recover._stream.kept == [(80, 160, 3)] * 4
+    assert chain.recover._stream.waits == 1, "the people of all batches together"
+    assert detector._stream.kept == chain.recover._stream.kept == [(80, 160, 3)] * 4
+
+
+def joints_in_different_pictures(chain, device, count):
+    set_networks(chain, device)
+    images = np.random.default_rng(0).integers(0, 256, (count, 80, 160, 3), np.uint8)
+    return np.stack([item.bodies.joints_3d for item in chain.observe(source_of(list(images)))])
+
+
+def test_joints_depend_on_the_picture(chain):
+    joints = joints_in_different_pictures(chain, "cpu", 4)
+    assert np.abs(np.diff(joints, axis=0)).max((1, 2, 3)).min() > 0.02
+
+
+@pytest.mark.gpu
+def test_frames_that_stages_share_on_a_gpu_give_the_bodies_of_the_cpu(chain):
+    """Everybody from the right picture: no copy is read before it is complete, no memory used again too early."""
+    expected = joints_in_different_pictures(chain, "cpu", 40)
+    for _ in range(5):
+        np.testing.assert_allclose(joints_in_different_pictures(chain, "cuda", 40), expected, atol=1e-3)
 
 
 @pytest.mark.gpu
