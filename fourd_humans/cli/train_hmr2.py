@@ -80,6 +80,9 @@ def _sizes(context: click.Context, parameter: click.Parameter, given: tuple[str,
 @click.option(
     "--clip", type=click.FloatRange(0, min_open=True), default=None, help="Of the gradient's norm.  [default: none]"
 )
+@click.option("--readouts", type=click.Choice(["linear", "small"]), default=None,
+              help="How they begin: as PyTorch's linear layers do, or small, which is at the mean pose.  "
+                   "[default: linear]")  # fmt: skip
 @click.option("--stochastic-depth", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="In the last block.  [default: 0.55; 2.0a: 0]")  # fmt: skip
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, a third more time.")
@@ -158,7 +161,7 @@ def hmr2_command(
     changes = {
         name: options.pop(name)
         for name in (
-            "learning_rate", "steps", "effective_batch", "schedule", "warm_up", "clip", "stochastic_depth",
+            "learning_rate", "steps", "effective_batch", "schedule", "warm_up", "clip", "stochastic_depth", "readouts",
         )
     }  # fmt: skip
     recipe = replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})

@@ -18,6 +18,8 @@ class Recipe:
     steps: of the optimiser. effective_batch: people of one step, over all devices and accumulated batches.
     people_of_a_sum: see `losses`. freeze_encoder: train all but the encoder, which then stays in evaluation mode.
     stochastic_depth: in the encoder's last block; 0 in the first. clip: of the gradient's norm; None: no clipping.
+    readouts: how they begin: as PyTorch's linear layers do, or small, so that training begins at the mean pose, shape
+    and camera, which is an option in the released code.
     """
 
     learning_rate: float = 1e-5
@@ -30,6 +32,7 @@ class Recipe:
     people_of_a_sum: int = 48
     freeze_encoder: bool = False
     stochastic_depth: float = 0.55
+    readouts: Literal["linear", "small"] = "linear"
     clip: float | None = None
     weights: LossWeights = field(default_factory=LossWeights)
 

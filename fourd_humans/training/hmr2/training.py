@@ -68,7 +68,8 @@ class HMR2Training(lightning.LightningModule):
         self.sizes, self.recipe, self.mocap = dict(sizes), recipe, mocap
         self.accumulate, self.seed = accumulate, seed
         self.network, self.discriminator, self.body = HMR2(**sizes), Discriminator(), body
-        initialise_readouts(self.network.smpl_head)
+        if recipe.readouts == "linear":
+            initialise_readouts(self.network.smpl_head)  # else they are as they were made: small
         initialise_discriminator(self.discriminator)
         add_stochastic_depth(self.network.backbone, recipe.stochastic_depth)
         if gradient_checkpointing:

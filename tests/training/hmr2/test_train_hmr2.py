@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -347,6 +348,16 @@ def test_initial_weights():
     assert not layer.bias.any()
     convolution = training.discriminator.D_conv1
     assert float(convolution.weight.detach().abs().max()) == pytest.approx((6 / (9 + 32)) ** 0.5, rel=0.1)
+
+
+def test_small_readouts_begin_at_the_means():
+    torch.manual_seed(0)
+    sizes = {"encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
+    training = HMR2Training(sizes, BodyModel.open_body(), replace(PRESETS["2.0b"], readouts="small"))
+    head = training.network.smpl_head
+    pose, betas, camera = head(torch.randn(4, 192, 16))
+    for found, mean in ((pose, head.init_body_pose), (betas, head.init_betas), (camera, head.init_cam)):
+        assert float((found - mean).detach().abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
