@@ -92,7 +92,7 @@ class VideoWriter:
         self._stream.height, self._stream.width = (length + length % 2 for length in size)
         self._stream.pix_fmt = "yuv420p"
         group = max(round(FRAGMENT / self._frame_duration), 1)
-        self._stream.options = {"crf": str(quality), "preset": "veryfast", "g": str(group)}
+        self._stream.options = {"crf": str(quality), "preset": "superfast", "g": str(group)}
         context = self._stream.codec_context
         context.time_base = self._tick
         context.color_range = ColorRange.MPEG
