@@ -46,7 +46,8 @@ COMMAND = [sys.executable, "-m", "fourd_humans"]
 
 def pictures(video: Path, start: int = 0) -> Iterator[NDArray[np.uint8]]:
     """The pictures of a video from a frame on, forwards and backwards and so on for ever, 320x180."""
-    small = _small(video)[start:]
+    small = _small(video)
+    small = small[start % len(small) :]
     return cycle([*small, *small[-2:0:-1]])
 
 
