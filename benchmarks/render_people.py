@@ -3,8 +3,9 @@
     python benchmarks/render_people.py FOLDER [--people N] [--seed N] [--facing DEGREES] [--upright]
         [--blur PIXELS] [--looks N] [--background VIDEO]... [--part FROM TO]
 
-Writes the tars of N people, one in each 256x256 picture, and ``mocap.npz`` with as many other poses and shapes for a
-discriminator. Poses are those of the fifteen everyday actions of `fourd_humans.training.actions.movements`. People are
+Writes the tars of N people, one in each 256x256 picture, ``mocap.npz`` with as many other poses and shapes for a
+discriminator, and ``smpl_mean_params.npz`` with their mean. Poses are those of the fifteen everyday actions of
+`fourd_humans.training.actions.movements`. People are
 seen from all sides, or, with --facing, from at most so many degrees to the left or right of their front. Backgrounds
 are parts of frames, with --blur out of focus by half to all of so many pixels; --part takes them from that share of
 each video, so that held-out pictures can have others.
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from fourd_humans.body.model import BodyModel
 from fourd_humans.geometry.camera import Intrinsics, project
-from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from fourd_humans.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, nearest_rotation
 from fourd_humans.training.actions.movements import ACTIONS, movement_clip
 from fourd_humans.training.hmr2.annotations import NUM_KEYPOINTS, from_box
 from fourd_humans.training.hmr2.tars import TarWriter
@@ -127,6 +128,14 @@ def render(
     rotations, betas = poses(people, [seed, 2], body, actions)
     angles = matrix_to_axis_angle(torch.from_numpy(rotations)).numpy().reshape(people, 72)
     np.savez_compressed(folder / "mocap.npz", body_pose=angles.astype(np.float32), betas=betas)
+    mean = nearest_rotation(torch.from_numpy(rotations).mean(0)).numpy()
+    mean[0] = np.diag([1, -1, -1])  # facing the camera
+    np.savez(
+        folder / "smpl_mean_params.npz",
+        pose=np.concatenate([mean[:, :, 0], mean[:, :, 1]], 1).reshape(144).astype(np.float32),
+        shape=np.zeros(10, np.float32),
+        cam=np.array([0.9, 0, 0], np.float32),
+    )
 
 
 def poses(people: int, seed: list[int], body: BodyModel, actions: Sequence[str]) -> tuple[Floats, Floats]:
