@@ -214,7 +214,7 @@ def many(folder: Path, work: Path, videos: int, frames: int, seconds: float, eve
     kills: Counter[Path] = Counter()
     while process.poll() is None:
         time.sleep(every)
-        running = [(path, record) for path, record in find_records(out).items() if record.state == "running"]
+        running = [(path, record) for path, record in find_records(out).items() if _is_at_work(record)]
         if running and time.monotonic() - begin < seconds:
             path, record = rng.choice(running)
             kills[path] += _kill(record)
@@ -235,6 +235,11 @@ def many(folder: Path, work: Path, videos: int, frames: int, seconds: float, eve
         "whole": sum(record.state == "done" and record.frames >= frames for record in last.values()),
         "cut off ones": [record.frames for record in cut],
     }  # fmt: skip
+
+
+def _is_at_work(record: Record) -> bool:
+    """Whether a worker does a job; the record of one whose worker was killed says so, too, until it is begun again."""
+    return record.state == "running" and Path(f"/proc/{record.pid}").exists()
 
 
 def _kill(record: Record) -> bool:
