@@ -1,9 +1,11 @@
 """The buffer with a stand-in for the refinement that moves every body by a metre."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from fourd_humans.files.state import load_state, save_state
 from fourd_humans.motion.refinement_buffer import LOOKAHEAD, WINDOW, RefinementBuffer, refine_frames
@@ -131,3 +133,14 @@ def test_the_shape_of_a_person_who_does_not_come_back_is_forgotten(frames):
     buffer.finish()
     known = {window.frames[0]: betas is not None for window, betas, _ in refine.calls if len(window.frames) == 10}
     assert known == {0: False, 16: True, 32: False}
+
+
+def test_people_are_refined_in_threads_with_one_thread_for_pytorch(frames):
+    threads, order = set(), Shift()
+
+    def refine(window, frame_rate, **others):
+        threads.add((threading.current_thread().name.partition("_")[0], torch.get_num_threads()))
+        return order(window, frame_rate, **others)
+
+    refine_frames(frames[:90], refine, 60.0)
+    assert threads == {("refinement", 1)}

@@ -178,3 +178,10 @@ def test_landmarks_of_people_who_hardly_move_are_read_at_both_ends_of_a_batch(fr
     monkeypatch.setattr(recover, "interpolate", False)
     recover(frames, [found, found, found])
     assert sum(map(len, crops)) == 3 * len(found)
+
+
+def test_people_who_are_read_at_the_same_time_are_those_read_one_by_one(body_model, frame, found, recover):
+    together = LandmarkRecovery(body_model, released_intrinsics, parallel=3, threads=1)
+    (_, one_by_one), (_, at_once) = recover([frame], [found])[0], together([frame], [found])[0]
+    np.testing.assert_array_equal(at_once.joints_3d, one_by_one.joints_3d)
+    np.testing.assert_array_equal(at_once.camera, one_by_one.camera)
