@@ -5,10 +5,9 @@
 
 Writes the tars of N people, one in each 256x256 picture, ``mocap.npz`` with as many other poses and shapes for a
 discriminator, and ``smpl_mean_params.npz`` with their mean. Poses are those of the fifteen everyday actions of
-`fourd_humans.training.actions.movements`. People are
-seen from all sides, or, with --facing, from at most so many degrees to the left or right of their front. Backgrounds
-are parts of frames, with --blur out of focus by half to all of so many pixels; --part takes them from that share of
-each video, so that held-out pictures can have others.
+`fourd_humans.training.actions.movements`. People are seen from all sides, or, with --facing, from at most so many
+degrees to the left or right of their front. Backgrounds are parts of frames, with --blur out of focus by half to all
+of so many pixels; --part takes them from that share of each video, so that held-out pictures can have others.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.geometry.keypoints import between, is_near, match_people
+from fourd_humans.geometry.keypoints import interpolate_keypoints, is_near, match_people
 from fourd_humans.people import Detections, Frame
 
 Detect = Callable[[Sequence[Frame]], list[Detections]]
@@ -49,8 +49,8 @@ class InterpolatingDetector:
 
 
 def interpolate(detected: Mapping[int, Detections], start: int, end: int) -> list[Detections] | None:
-    """The people of the frames between `start` and `end`, or None where they are not the same or where it cannot be
-    told how they move.
+    """The people of the frames between `start` and `end`, or None where they are not the same or it is not certain
+    how they move.
 
     detected: frames by number. Everybody must hardly have moved, or move evenly: from the frame as far before, and to
     the one as far behind, where they are detected (one of them must be). The middle of three evenly spaced frames is
@@ -63,14 +63,15 @@ def interpolate(detected: Mapping[int, Detections], start: int, end: int) -> lis
     assert before.keypoints is not None
     assert after.keypoints is not None
     first, last, boxes = before.keypoints, after.keypoints[rows], after.boxes[rows]
-    if not (is_near(first, last, before.boxes) | _even(detected, start, end)).all():
+    near = is_near(first, last, before.boxes)
+    if not near.all() and not (near | _even(detected, start, end)).all():
         return None
     shares = [(i - start) / (end - start) for i in range(start + 1, end)]
     return [
         Detections(
             boxes=(1 - share) * before.boxes + share * boxes,
             scores=np.minimum(before.scores, after.scores[rows]),
-            keypoints=between(first, last, share),
+            keypoints=interpolate_keypoints(first, last, share),
         )
         for share in shares
     ]
@@ -90,7 +91,8 @@ def _even(detected: Mapping[int, Detections], start: int, end: int) -> NDArray[n
         assert a is not None
         assert b is not None
         assert c is not None
-        at_middle = is_near(b[rows], between(a, c[onwards[rows]], 0.5), detected[middle].boxes[rows])
+        expected = interpolate_keypoints(a, c[onwards[rows]], 0.5)
+        at_middle = is_near(b[rows], expected, detected[middle].boxes[rows])
         even &= at_middle[np.argsort(rows)] if middle == start else at_middle
         compared = True
     return even & compared

@@ -36,7 +36,7 @@ def is_near(first: Float, second: Float, boxes: Float, limit: float = 1.0) -> ND
     return np.asarray((mean <= limit * MAX_MEAN_MOVEMENT) & (largest <= limit * MAX_MOVEMENT))
 
 
-def between(before: Float, after: Float, share: float) -> Float:
+def interpolate_keypoints(before: Float, after: Float, share: float) -> Float:
     """Keypoints (N, 17, 3) at a share of the way from one frame to another; scores are the lower of the two."""
     keypoints = (1 - share) * before + share * after
     keypoints[..., 2] = np.minimum(before[..., 2], after[..., 2])

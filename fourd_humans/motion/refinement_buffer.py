@@ -106,9 +106,12 @@ class RefinementBuffer:
 
     def _refine_tracks(self, counts: Mapping[int, int]) -> None:
         """Refine all rows of tracks, of which the first `counts` are then done; each person in a thread."""
+        if not counts:
+            return
         windows = {id: _window(self._tracks[id]) for id in counts}
         with ThreadPoolExecutor(self._threads, "refinement", torch.set_num_threads, (1,)) as pool:
             refined = dict(zip(windows, pool.map(self._refined, windows, windows.values()), strict=True))
+        torch.set_num_threads(torch.get_num_threads())  # for threads to come, which would take over the pool's one
         for id, count in counts.items():
             track, window, bodies = self._tracks[id], windows[id], refined[id]
             if bodies is None:

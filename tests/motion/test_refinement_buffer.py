@@ -1,6 +1,7 @@
 """The buffer with a stand-in for the refinement that moves every body by a metre."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -144,3 +145,14 @@ def test_people_are_refined_in_threads_with_one_thread_for_pytorch(frames):
 
     refine_frames(frames[:90], refine, 60.0)
     assert threads == {("refinement", 1)}
+
+
+def test_threads_that_begin_afterwards_have_as_many_for_pytorch_as_before(frames):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        refine_frames(frames[:90], Shift(), 60.0)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_humans.geometry.keypoints import between as keypoints_between
-from fourd_humans.geometry.keypoints import is_near, match_people
+from fourd_humans.geometry.keypoints import interpolate_keypoints, is_near, match_people
 from fourd_humans.people import Detections, Float, Frame
 from fourd_humans.recovery.landmarks.regions import MIN_BONE_SCORE
 
@@ -76,7 +75,7 @@ def _on_line(
     assert middle.keypoints is not None
     assert after.keypoints is not None
     rows = list(at)
-    expected = keypoints_between(before.keypoints[rows], after.keypoints[[end[row] for row in rows]], share)
+    expected = interpolate_keypoints(before.keypoints[rows], after.keypoints[[end[row] for row in rows]], share)
     near = is_near(expected, middle.keypoints[list(at.values())], before.boxes[rows], FROM_LINE)
     return [row for row, is_on_line in zip(rows, near, strict=True) if is_on_line]
 
